@@ -1,0 +1,59 @@
+"""Claude Code as Python objects: the core. It knows no HTTP, no Tornado, no IPython and no
+OpenAI.
+
+A ``Pool`` bounds the processes, a ``Conversation`` outlives its process, ``send()`` gives a
+``Turn``, a turn yields events.
+
+```python
+pool = Pool()
+conversation = Conversation(pool)
+async for event in conversation.send("Hello"):
+    if isinstance(event, TextDelta):
+        print(event.text, end="")
+await pool.close()
+```
+"""
+
+from .cli import CLI, Login, find_cli
+from .conversation import Conversation, Turn, query
+from .errors import ClaudeError
+from .events import (
+    Event,
+    RateLimit,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    TurnEnd,
+    TurnStarted,
+    Usage,
+)
+from .history import Message
+from .models import ALIASES, resolve_model
+from .options import Options
+from .pool import Limits, Pool
+
+__all__ = [
+    "ALIASES",
+    "CLI",
+    "ClaudeError",
+    "Conversation",
+    "Event",
+    "Limits",
+    "Login",
+    "Message",
+    "Options",
+    "Pool",
+    "RateLimit",
+    "TextDelta",
+    "ThinkingDelta",
+    "ToolCall",
+    "ToolResult",
+    "Turn",
+    "TurnEnd",
+    "TurnStarted",
+    "Usage",
+    "find_cli",
+    "query",
+    "resolve_model",
+]

@@ -1,0 +1,169 @@
+"""Everything that can go wrong in the core, in one tree.
+
+* ``ClaudeError``
+
+  * ``InvalidOption``: a request that cannot be served as asked
+  * ``UnknownModel``: a model name that nothing here can serve
+  * ``CLIUnavailable``: Claude Code cannot be used on this machine
+
+    * ``CLINotFound``
+    * ``CLIStartFailed``
+
+  * ``NotLoggedIn``: Claude Code has no account and no key
+  * ``Busy``: no process came free in time
+
+    * ``QueueFull``
+    * ``QueueTimeout``
+
+  * ``TurnFailed``: a turn began and could not be finished
+
+    * ``ModelError``: the model's API said no
+
+      * ``RateLimited``
+      * ``Overloaded``
+
+    * ``ProcessDied``
+    * ``TurnTimeout``
+
+  * ``ConversationClosed``
+
+The message of each is a whole sentence for a person: what happened and what to do. The core knows
+no HTTP; ``jupyter_ccapi.openai.errors`` alone says which status each becomes.
+"""
+
+
+class ClaudeError(Exception):
+    """Base of every error that the core raises on purpose."""
+
+
+class InvalidOption(ClaudeError):
+    """An option has a value that cannot be honoured.
+
+    ``field`` is the option's name as the caller wrote it.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class UnknownModel(ClaudeError):
+    """The model name is neither known, nor mapped, nor a Claude name.
+
+    ``model`` is the name that was asked for.
+    """
+
+    def __init__(self, model: str, known: list[str]) -> None:
+        self.model = model
+        super().__init__(
+            f"The model {model!r} does not exist here. Known names: {', '.join(known)}; "
+            "any claude-* name and the ids of Bedrock and Vertex work too, and "
+            "CCApiApp.model_map adds names of your own."
+        )
+
+
+class CLIUnavailable(ClaudeError):
+    """Claude Code cannot be used on this machine as it is."""
+
+
+class CLINotFound(CLIUnavailable):
+    """There is no Claude Code CLI where it was looked for."""
+
+
+class CLIStartFailed(CLIUnavailable):
+    """The CLI was found and did not come up.
+
+    ``exit_code`` is None while unknown; ``stderr`` holds the last lines that it wrote.
+    """
+
+    def __init__(self, message: str, *, exit_code: int | None = None, stderr: str = "") -> None:
+        self.exit_code = exit_code
+        self.stderr = stderr
+        super().__init__(message)
+
+
+#: What a person can do about ``NotLoggedIn``.
+HOW_TO_LOG_IN = (
+    "Run `claude` in a terminal and log in, or set ANTHROPIC_API_KEY in the environment that the "
+    "server or kernel starts in"
+)
+
+
+class NotLoggedIn(ClaudeError):
+    """Claude Code runs, and has neither a login nor a key; or the API refused the one it has.
+
+    ``said`` is what the API answered to a key that it refused.
+    """
+
+    def __init__(self, said: str | None = None) -> None:
+        what = (
+            f"Claude Code's login was refused ({said})."
+            if said
+            else "Claude Code is not logged in."
+        )
+        super().__init__(f"{what} {HOW_TO_LOG_IN}; `jupyter ccapi doctor` says more.")
+
+
+class Busy(ClaudeError):
+    """No process came free in time. ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class QueueFull(Busy):
+    """So many requests wait already that this one was not queued."""
+
+
+class QueueTimeout(Busy):
+    """The request waited in the queue until its deadline."""
+
+
+class TurnFailed(ClaudeError):
+    """A turn began and did not end well; its conversation can go on."""
+
+
+class ModelError(TurnFailed):
+    """The model's API answered an error.
+
+    ``status`` is its HTTP status, None where the CLI did not say; ``retry_after`` is in seconds.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class RateLimited(ModelError):
+    """The account's limit is reached (the API's 429)."""
+
+
+class Overloaded(ModelError):
+    """The model is overloaded (the API's 529 or 503)."""
+
+
+class ProcessDied(TurnFailed):
+    """The CLI ended in the middle of a turn.
+
+    ``exit_code`` is negative for a signal, as in ``subprocess``.
+    """
+
+    def __init__(self, message: str, *, exit_code: int | None = None, stderr: str = "") -> None:
+        self.exit_code = exit_code
+        self.stderr = stderr
+        super().__init__(message)
+
+
+class TurnTimeout(TurnFailed):
+    """The turn took longer than it may; it was interrupted."""
+
+
+class ConversationClosed(ClaudeError):
+    """The conversation, or the pool behind it, is closed."""
+
+    def __init__(self, what: str = "conversation") -> None:
+        super().__init__(f"This {what} is closed; start a new one.")

@@ -1,0 +1,117 @@
+"""What a turn yields, as plain frozen values.
+
+A turn is ``TurnStarted``, then text, thinking and tools as the model makes them, then one
+``TurnEnd``. A turn that fails raises an error of ``jupyter_ccapi.claude.errors`` in place of its
+``TurnEnd``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: How a turn came to its end. ``interrupted`` is a person's or a client's doing, not an error.
+EndReason = Literal["completed", "interrupted", "max_turns", "max_budget"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one turn, as the model's API reported them (never estimated)."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    thinking_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All that the model read: new, read from its cache, and written to it."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_creation_tokens
+
+    @property
+    def total_tokens(self) -> int:
+        """All that the model read and wrote."""
+        return self.prompt_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The tokens of both."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_creation_tokens + other.cache_creation_tokens,
+            self.thinking_tokens + other.thinking_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The CLI took the prompt up. ``model`` is the model's full name, not the alias that was
+    asked for.
+    """
+
+    conversation_id: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer, exactly as the model made it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """A piece of the model's thinking; never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model calls a tool; ``input`` is complete."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answered to the call ``id``; ``content`` is text or Anthropic content blocks."""
+
+    id: str
+    content: str | list[dict[str, Any]] | None
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """The account's limit as the API reported it; ``resets_at`` is in Unix seconds."""
+
+    status: str
+    resets_at: int | None
+    kind: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """The turn is over.
+
+    ``text`` is the whole answer, ``stop_reason`` the API's own word (``end_turn``,
+    ``max_tokens``, …), ``cost_usd`` this turn's alone, ``seconds`` from the prompt to the end.
+    """
+
+    reason: EndReason
+    text: str
+    stop_reason: str | None
+    model: str
+    usage: Usage
+    cost_usd: float
+    seconds: float
+    structured_output: Any = None
+    permission_denials: list[Any] = field(default_factory=list)
+
+
+#: Any of the above.
+Event = TurnStarted | TextDelta | ThinkingDelta | ToolCall | ToolResult | RateLimit | TurnEnd
