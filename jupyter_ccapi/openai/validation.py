@@ -1,0 +1,112 @@
+"""Check a body against its JSON Schema and say which field is wrong, in a sentence."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from .errors import APIError, invalid
+
+_WORDS = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "an array",
+    "null": "null",
+}
+
+
+def read_json(raw: bytes) -> Any:
+    """Read a request's body. Raises ``APIError`` 400 that says where the JSON is broken."""
+    try:
+        return json.loads(raw)
+    except UnicodeDecodeError as error:
+        raise invalid(None, f"The body is not UTF-8: byte {error.start} cannot be read.") from error
+    except ValueError as error:
+        detail = str(error) if isinstance(error, json.JSONDecodeError) else "a number is too long"
+        raise invalid(None, f"The body is not valid JSON: {detail}.") from error
+    except RecursionError as error:
+        raise invalid(None, "The body is not valid JSON here: it is nested too deeply.") from error
+
+
+def check(body: Any, schema: str) -> dict[str, Any]:
+    """Check ``body`` against ``schemas/<schema>.json``. Raises ``APIError`` 400 with ``param``."""
+    error = best_match(_validator(schema).iter_errors(body))
+    if error is None:
+        checked: dict[str, Any] = body
+        return checked
+    raise _describe(error)
+
+
+@cache
+def _validator(schema: str) -> Draft202012Validator:
+    text = files(__package__).joinpath("schemas", f"{schema}.json").read_text("utf-8")
+    return Draft202012Validator(json.loads(text))
+
+
+def _describe(error: ValidationError) -> APIError:
+    """Say it as OpenAI would: the field's path, what it must be, what it is."""
+    path = field_path(list(error.absolute_path))
+    name = path or "The body"
+    rule: Any = error.validator_value
+    instance: Any = error.instance
+    match error.validator:
+        case "required":
+            missing = next(key for key in rule if key not in instance)
+            path = f"{path}.{missing}" if path else missing
+            return invalid(
+                path, f"Missing required parameter: {path!r}.", code="missing_required_parameter"
+            )
+        case "type":
+            wanted = " or ".join(
+                _WORDS[kind] for kind in ([rule] if isinstance(rule, str) else rule)
+            )
+            said = f"{name} must be {wanted}, not {_kind(instance)}."
+        case "enum":
+            values = ", ".join(json.dumps(value) for value in rule)
+            said = f"{name} must be one of {values}, not {_short(instance)}."
+        case "minItems" | "minLength":
+            said = f"{name} must not be empty."
+        case "maxItems":
+            said = f"{name} may have at most {rule} entries."
+        case "minimum":
+            said = f"{name} must be at least {rule}, not {instance}."
+        case "maximum":
+            said = f"{name} must be at most {rule}, not {instance}."
+        case _:
+            said = f"{name} is not valid: {_short(instance)}."
+    return invalid(
+        path or None, said, code="invalid_type" if error.validator == "type" else "invalid_value"
+    )
+
+
+def field_path(steps: list[str | int]) -> str:
+    """Write a path as OpenAI does: ``messages[0].content[1].type``."""
+    path = ""
+    for step in steps:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls a value."""
+    for kind, types in (
+        ("boolean", bool),
+        ("string", str),
+        ("number", (int, float)),
+        ("array", list),
+        ("object", dict),
+    ):
+        if isinstance(value, types):
+            return "a boolean" if kind == "boolean" else _WORDS[kind]
+    return "null"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
