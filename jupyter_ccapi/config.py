@@ -1,0 +1,120 @@
+"""Every option of the project, in one place, as traitlets with help.
+
+``ServerOptions`` is mixed into the server extension (``--CCApiApp.x=…``, ``c.CCApiApp.x`` in
+``jupyter_server_config.py`` or ``jupyter_ccapi_config.py``); ``NotebookOptions`` into the magics
+(``c.ClaudeMagics.x`` in ``ipython_config.py``).
+"""
+
+from traitlets import Dict, Float, HasTraits, Int, TraitError, Unicode, validate
+
+
+class ServerOptions(HasTraits):
+    """What an administrator or user of the server can set."""
+
+    url_prefix = Unicode(
+        "",
+        help="""Where the routes are mounted below the server's base URL: '' gives /v1, /stats
+        and /health; '/ccapi' gives /ccapi/v1 and so on.""",
+    ).tag(config=True)
+
+    default_model = Unicode(
+        "",
+        help="""The model for requests that name none: an alias (opus, sonnet, haiku), a full
+        name or a key of model_map. Empty: Claude Code's own default.""",
+    ).tag(config=True)
+
+    model_map = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""Further model names that clients may ask for, and the model that answers each:
+        {"gpt-4o": "sonnet", "gpt-4o-mini": "haiku"}.""",
+    ).tag(config=True)
+
+    cli_path = Unicode(
+        "",
+        help="""The Claude Code executable. Empty: the one that comes with claude-agent-sdk,
+        else `claude` on PATH.""",
+    ).tag(config=True)
+
+    cli_environment = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""Environment variables for the Claude Code processes, over those of the server:
+        {"ANTHROPIC_BASE_URL": "https://gateway.example"}.""",
+    ).tag(config=True)
+
+    max_processes = Int(
+        4,
+        min=1,
+        help="""How many Claude Code processes may run at once. Each takes 110 to 240 MB.""",
+    ).tag(config=True)
+
+    max_queue = Int(
+        64,
+        min=0,
+        help="""How many requests may wait for a process; one more is answered 429 with Retry-
+        After.""",
+    ).tag(config=True)
+
+    queue_deadline = Float(
+        30.0,
+        min=0.1,
+        help="""Seconds that a request waits for a process before it is answered 429.""",
+    ).tag(config=True)
+
+    idle_timeout = Float(
+        600.0,
+        min=1.0,
+        help="""Seconds after which the process of a conversation that nobody continues is
+        ended.""",
+    ).tag(config=True)
+
+    start_timeout = Float(
+        30.0, min=1.0, help="""Seconds that a Claude Code process may take to come up."""
+    ).tag(config=True)
+
+    turn_timeout = Float(
+        600.0,
+        min=1.0,
+        help="""Seconds that a turn may take before it is interrupted and answered 504.""",
+    ).tag(config=True)
+
+    keep_alive = Float(
+        15.0,
+        min=0.05,
+        help="""Seconds of silence in a stream after which a comment keeps proxies from closing
+        it.""",
+    ).tag(config=True)
+
+    @validate("url_prefix")
+    def _check_prefix(self, proposal: dict[str, str]) -> str:
+        prefix = proposal["value"].rstrip("/")
+        if prefix and not prefix.startswith("/"):
+            raise TraitError(f"CCApiApp.url_prefix must begin with a slash, not {prefix!r}.")
+        return prefix
+
+
+class NotebookOptions(HasTraits):
+    """What a user of the magics can set."""
+
+    model = Unicode(
+        "",
+        help="""The model of %%claude cells that name none: an alias (opus, sonnet, haiku) or a
+        full name. Empty: Claude Code's own default.""",
+    ).tag(config=True)
+
+    cli_path = Unicode(
+        "",
+        help="""The Claude Code executable. Empty: the one that comes with claude-agent-sdk,
+        else `claude` on PATH.""",
+    ).tag(config=True)
+
+    updates_per_second = Float(
+        12.0, min=0.5, max=60.0, help="""How often a streaming answer is drawn anew."""
+    ).tag(config=True)
+
+    turn_timeout = Float(
+        600.0,
+        min=1.0,
+        help="""Seconds that a turn may take before it is interrupted and the cell fails.""",
+    ).tag(config=True)

@@ -1,0 +1,76 @@
+"""The server extension: its options, its routes, its life from start to stop."""
+
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.utils import url_path_join
+from traitlets import default
+
+from .._version import __version__
+from ..config import ServerOptions
+from .gateway import Gateway
+from .principal import identify_for_this_server
+from .routes import default_handlers
+from .standalone import StandaloneServer
+
+
+class CCApiApp(ServerOptions, ExtensionApp):
+    """Claude Code behind an OpenAI-compatible API, on the notebook server or alone."""
+
+    name = "ccapi"
+    version = __version__
+    description = """Serve Claude Code over an OpenAI-compatible API.
+
+    Alone it listens on http://127.0.0.1:8080, without kernels, contents or terminals; every
+    request needs the token that is printed at the start (or the one in JUPYTER_TOKEN). On
+    `jupyter lab` and `jupyter server` the same routes are there without this command.
+    """
+    examples = """
+    jupyter ccapi                   # serve http://127.0.0.1:8080/v1
+    jupyter ccapi --port 9000 --model sonnet
+    jupyter ccapi demo              # try everything offline, with no account
+    jupyter ccapi doctor            # is all there that it needs?
+    """
+    aliases = {
+        "port": "ServerApp.port",
+        "ip": "ServerApp.ip",
+        "model": "CCApiApp.default_model",
+        "config": "JupyterApp.config_file",
+        "log-level": "Application.log_level",
+    }
+    subcommands = {
+        "demo": ("jupyter_ccapi.demo.command.DemoApp", "Try everything offline, with no account."),
+        "doctor": (
+            "jupyter_ccapi.server.doctor.DoctorApp",
+            "Say what is found, what is missing, and what to do about it.",
+        ),
+    }
+    load_other_extensions = False
+    serverapp_class = StandaloneServer
+
+    @default("open_browser")
+    def _default_open_browser(self) -> bool:
+        return False
+
+    def initialize_settings(self) -> None:
+        """Build the core; nothing is started before the first request."""
+        self.gateway = Gateway(self, folder=Path(jupyter_data_dir()) / "ccapi" / "chat")
+        self.settings["ccapi_gateway"] = self.gateway
+        self.settings["ccapi_identify"] = identify_for_this_server()
+
+    def initialize_handlers(self) -> None:
+        """Mount the routes."""
+        self.handlers.extend(
+            (url_path_join(self.url_prefix, pattern) if self.url_prefix else pattern, handler)
+            for pattern, handler in default_handlers
+        )
+
+    def current_activity(self) -> dict[str, int] | None:
+        """Turns that run, so that a server is not shut down for idleness under them."""
+        busy = self.gateway.pool.count("busy")
+        return {"turns": busy} if busy else None
+
+    async def stop_extension(self) -> None:
+        """End all Claude Code processes with the server."""
+        await self.gateway.close()

@@ -1,0 +1,129 @@
+"""``jupyter ccapi doctor``: what is found, what is missing, and what to do about each thing."""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from jupyter_core.application import JupyterApp
+from jupyter_core.paths import jupyter_config_path, jupyter_path
+from jupyter_server.extension.config import ExtensionConfigManager
+from packaging.version import Version
+
+from jupyter_ccapi.claude.errors import HOW_TO_LOG_IN
+
+from .._version import __version__
+from ..config import ServerOptions
+from .app import CCApiApp
+from .health import examine
+
+_IPYKERNEL = Version("7.4")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. ``needed`` says whether nothing works without it."""
+
+    what: str
+    ok: bool
+    said: str
+    todo: str = ""
+    needed: bool = True
+
+
+class DoctorApp(JupyterApp):
+    """Say what Claude Code is found, whether it is logged in and what else is missing."""
+
+    name = "jupyter-ccapi-doctor"
+    version = __version__
+    description = """Check what jupyter_ccapi needs: the Claude Code CLI and its login, the server
+    extension, the JupyterLab panel, a kernel. The exit code is 0 when Claude can be used."""
+    config_file_name = "jupyter_ccapi_config"
+    classes = [CCApiApp]
+    flags = {}
+    aliases = {"config": "JupyterApp.config_file"}
+
+    def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
+        """Read what the server would read."""
+        own = self.config_file_name
+        for name in ("jupyter_server_config", own):
+            self.config_file_name = name
+            super().load_config_file(suppress_errors)
+
+    def start(self) -> None:
+        """Print the report and exit."""
+        super().start()
+        findings = asyncio.run(diagnose(CCApiApp(config=self.config)))
+        print(report(findings))
+        self.exit(0 if all(finding.ok for finding in findings if finding.needed) else 1)
+
+
+async def diagnose(options: ServerOptions) -> list[Finding]:
+    """Look at everything; nothing is changed and no model is called."""
+    return [*(await _claude(options)), _extension(), _panel(), _kernel()]
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as lines: a mark, what, what was found, and below it what to do."""
+    width = max(len(finding.what) for finding in findings)
+    lines = [f"jupyter_ccapi {__version__}, Python {sys.version.split()[0]}"]
+    for finding in findings:
+        mark = "ok " if finding.ok else "NO " if finding.needed else "-  "
+        lines.append(f"{mark} {finding.what:<{width}}  {finding.said}")
+        if finding.todo:
+            lines.append(f"{'':{width + 6}}{finding.todo}")
+    return "\n".join(lines)
+
+
+async def _claude(options: ServerOptions) -> list[Finding]:
+    health = await examine(options)
+    cli = health["cli"]
+    if cli is None:
+        return [Finding("Claude Code", False, "cannot be used", health["problem"])]
+    found = Finding("Claude Code", True, f"{cli['version']}, {cli['source']}: {cli['path']}")
+    if health["logged_in"]:
+        said = f"yes, by {health['login']} ({health['provider']})"
+        return [found, Finding("Logged in", True, said)]
+    return [found, Finding("Logged in", False, "no", f"{HOW_TO_LOG_IN}.")]
+
+
+def _extension() -> Finding:
+    """Whether the next `jupyter lab` or `jupyter server` loads the routes."""
+    manager = ExtensionConfigManager(read_config_path=jupyter_config_path())
+    extensions = manager.get_jpserver_extensions()  # type: ignore[no-untyped-call]
+    enabled = extensions.get("jupyter_ccapi")
+    todo = "Run `jupyter server extension enable jupyter_ccapi`."
+    return Finding(
+        "Server extension",
+        bool(enabled),
+        "enabled" if enabled else "not enabled",
+        "" if enabled else todo,
+    )
+
+
+def _panel() -> Finding:
+    for folder in jupyter_path("labextensions"):
+        path = Path(folder, "jupyter-ccapi")
+        if (path / "package.json").is_file():
+            return Finding("JupyterLab panel", True, f"installed: {path}", needed=False)
+    return Finding(
+        "JupyterLab panel",
+        False,
+        "left out when this was installed",
+        "Everything else works without it. To have it, install Node.js 20 or newer and then "
+        "jupyter_ccapi again.",
+        needed=False,
+    )
+
+
+def _kernel() -> Finding:
+    try:
+        found = Version(version("ipykernel"))
+    except PackageNotFoundError:
+        todo = "For %%claude in notebooks, install the extra: pip install 'jupyter_ccapi[lab]'."
+        return Finding("Kernel", False, "no ipykernel in this environment", todo, needed=False)
+    if found < _IPYKERNEL:
+        todo = f"Upgrade it: pip install 'ipykernel>={_IPYKERNEL}'."
+        return Finding("Kernel", False, f"ipykernel {found} is too old", todo, needed=False)
+    return Finding("Kernel", True, f"ipykernel {found}", needed=False)

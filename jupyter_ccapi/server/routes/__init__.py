@@ -1,0 +1,12 @@
+"""The routes, one module a subject; each maps an HTTP verb onto the gateway and back."""
+
+from . import chat, models, status
+from .base import NotFoundHandler
+
+#: All of them; the catch-all for unknown /v1 paths comes last.
+default_handlers = [
+    *chat.default_handlers,
+    *models.default_handlers,
+    *status.default_handlers,
+    (r"/v1(?:/.*)?", NotFoundHandler),
+]

@@ -1,0 +1,118 @@
+"""POST /v1/chat/completions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from tornado import web
+
+from jupyter_ccapi.claude import ClaudeError, Event, TextDelta, ThinkingDelta, Turn, TurnEnd
+from jupyter_ccapi.openai.chat_request import ChatRequest, parse_chat
+from jupyter_ccapi.openai.chat_response import DONE, KEEP_ALIVE, ChatStream, completion, encode
+from jupyter_ccapi.openai.errors import APIError, from_core
+from jupyter_ccapi.openai.validation import read_json
+
+from ..stats import Record
+from .base import BaseHandler, verb
+
+
+class ChatCompletionsHandler(BaseHandler):
+    """Chat completions, streamed and not. A client that goes away interrupts its turn."""
+
+    _task: "asyncio.Task[None] | None" = None
+
+    @verb("execute")
+    async def post(self) -> None:
+        """Answer a chat."""
+        self._task = asyncio.current_task()
+        record = self.gateway.stats.begin("chat")
+        end: TurnEnd | None = None
+        turn: Turn | None = None
+        try:
+            request = parse_chat(read_json(self.request.body))
+            turn = await self.gateway.chat(request, self.principal.id)
+            async with turn:
+                await (self._stream if request.stream else self._complete)(request, turn, record)
+            record.finish("ok", turn.end)
+        except asyncio.CancelledError:
+            # Nobody is left to answer. The turn has been interrupted; what it cost until then
+            # counts.
+            record.finish("disconnected", turn.end if turn else None)
+            raise web.Finish() from None
+        except APIError as error:
+            record.finish(error.code or str(error.status), turn.end if turn else None)
+            raise
+        except ClaudeError as core_error:
+            api_error = from_core(core_error)
+            record.finish(api_error.code or str(api_error.status))
+            raise api_error from core_error
+        finally:
+            record.finish("failed", end)
+
+    def on_connection_close(self) -> None:
+        """The client is gone: end its turn, whatever it waits for."""
+        super().on_connection_close()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _complete(self, request: ChatRequest, turn: Turn, record: Record) -> None:
+        events = []
+        async for event in turn:
+            _note(event, record)
+            events.append(event)
+        answer = completion(events)
+        self._say_what_is_ignored(request)
+        if turn.end is not None:
+            self.set_header("x-ccapi-cost-usd", f"{turn.end.cost_usd:.8f}")
+        self.finish(answer)
+
+    async def _stream(self, request: ChatRequest, turn: Turn, record: Record) -> None:
+        """Send each delta when it comes. Until the first, an error is still an HTTP status."""
+        stream = ChatStream(include_usage=request.include_usage)
+        async for event in self._with_silence(turn):
+            if event is None:
+                self._begin(request)
+                self.write(KEEP_ALIVE)
+                self.update_api_activity()
+                await self.flush()
+                continue
+            _note(event, record)
+            for chunk in stream.chunks(event):
+                self._begin(request)
+                self.write(encode(chunk))
+                await self.flush()
+        self.write(DONE)
+        self.finish(set_content_type="text/event-stream")
+
+    async def _with_silence(self, turn: Turn) -> AsyncIterator[Event | None]:
+        """The turn's events, and None whenever nothing has come for a while."""
+        while True:
+            try:
+                async with asyncio.timeout(self.gateway.keep_alive):
+                    event = await anext(turn)
+            except TimeoutError:
+                yield None
+            except StopAsyncIteration:
+                return
+            else:
+                yield event
+
+    def _begin(self, request: ChatRequest) -> None:
+        if self._headers_written:
+            return
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("Cache-Control", "no-cache")
+        # nginx would else keep the deltas until its buffer is full.
+        self.set_header("X-Accel-Buffering", "no")
+        self._say_what_is_ignored(request)
+
+    def _say_what_is_ignored(self, request: ChatRequest) -> None:
+        if request.ignored:
+            self.set_header("x-ccapi-ignored", ", ".join(request.ignored))
+
+
+def _note(event: Event, record: Record) -> None:
+    if isinstance(event, TextDelta | ThinkingDelta):
+        record.delta()
+
+
+default_handlers = [(r"/v1/chat/completions", ChatCompletionsHandler)]
