@@ -1,11 +1,12 @@
 """The server extension: its options, its routes, its life from start to stop."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.utils import url_path_join
-from traitlets import default
+from traitlets import TraitError, default
 
 from .._version import __version__
 from ..config import ServerOptions
@@ -55,9 +56,19 @@ class CCApiApp(ServerOptions, ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Build the core; nothing is started before the first request."""
+        self._refuse_unknown_options()
         self.gateway = Gateway(self, folder=Path(jupyter_data_dir()) / "ccapi" / "chat")
         self.settings["ccapi_gateway"] = self.gateway
         self.settings["ccapi_identify"] = identify_for_this_server()
+
+    def _refuse_unknown_options(self) -> None:
+        """An option that nobody reads was meant for something: say so instead of starting without."""
+        known = self.trait_names(config=True)
+        for name in self.config.get("CCApiApp", {}):
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                meant = f" Did you mean {close[0]}?" if close else ""
+                raise TraitError(f"There is no option CCApiApp.{name}.{meant}")
 
     def initialize_handlers(self) -> None:
         """Mount the routes."""

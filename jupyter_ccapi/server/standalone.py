@@ -30,6 +30,11 @@ class StandaloneServer(ServerApp):
     def _default_allow_unauthenticated_access(self) -> bool:
         return False
 
+    @default("reraise_server_extension_failures")
+    def _default_reraise_server_extension_failures(self) -> bool:
+        # An option that is not valid stops the start; a server without its extension is of no use.
+        return True
+
     @default("answer_yes")
     def _default_answer_yes(self) -> bool:
         # There is no unsaved work here that a second Ctrl-C should protect.

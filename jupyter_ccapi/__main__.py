@@ -1,0 +1,5 @@
+"""``python -m jupyter_ccapi`` is ``jupyter ccapi``."""
+
+from .server.cli import main
+
+main()

@@ -1,0 +1,233 @@
+"""The commands, as a user runs them: `jupyter ccapi`, its demo and its doctor."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from jupyter_ccapi.demo import OfflineModel, Reply
+from tests.servers import TOKEN, Server, gone, jupyter_server, make_environment, serving
+
+
+def fetch(url: str, body: Any = None, token: str = TOKEN) -> tuple[int, str]:
+    """Status and text of an answer."""
+    request = urllib.request.Request(
+        url,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def run(*arguments: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run `jupyter ccapi ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "jupyter_ccapi", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.fixture
+def environment(model: OfflineModel, home: Path) -> dict[str, str]:
+    """A user's environment whose Claude is the offline model."""
+    return make_environment(model, home)
+
+
+@pytest.fixture
+def hello() -> dict[str, Any]:
+    """A chat."""
+    return {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def test_alone_it_serves_the_api_on_loopback_and_nothing_of_jupyters(
+    environment: dict[str, str], home: Path, model: OfflineModel, hello: dict[str, Any]
+) -> None:
+    model.script(Reply("Hello from alone."))
+    with serving("jupyter_ccapi", "--port", "0", environment=environment, home=home) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        status, text = fetch(f"{server.api}/chat/completions", hello)
+        assert (status, "Hello from alone." in text) == (200, True)
+        assert fetch(f"{server.url}stats")[0] == 200
+        for path in ("api/kernels", "api/contents", "api/terminals", "api/sessions", "lab", "tree"):
+            assert fetch(f"{server.url}{path}")[0] == 404, path
+        assert fetch(f"{server.api}/models", token="wrong")[0] == 401
+        addresses = {
+            c.laddr.ip
+            for c in psutil.Process(server.process.pid).net_connections()
+            if c.status == "LISTEN"
+        }
+        assert addresses == {"127.0.0.1"}
+        log = server.output.read_text()
+        assert f"Claude Code answers at {server.api}" in log
+        assert TOKEN not in log
+
+
+def test_its_port_is_8080(environment: dict[str, str]) -> None:
+    shown = run("--help", environment=environment).stdout
+    assert "http://127.0.0.1:8080" in shown
+    assert re.search(r"demo\n\s+Try everything offline", shown)
+    assert "--port" in shown
+    everything = run("--help-all", environment=environment).stdout
+    assert "--CCApiApp.max_processes" in everything
+    assert "--CCApiApp.model_map" in everything
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("--CCApiApp.max_processes=0", "max_processes"),
+        ("--CCApiApp.url_prefix=ccapi", "url_prefix"),
+        ("--CCApiApp.turn_timeout=soon", "turn_timeout"),
+        ("--CCApiApp.max_process=8", "max_process"),
+    ],
+)
+def test_an_option_that_is_not_valid_stops_the_start_and_is_named(
+    wrong: str, named: str, environment: dict[str, str]
+) -> None:
+    finished = run("--port=0", "--allow-root", wrong, environment=environment)
+    assert finished.returncode != 0
+    assert named in finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_no_cli_outlives_its_server(
+    ending: signal.Signals,
+    model: OfflineModel,
+    home: Path,
+    hello: dict[str, Any],
+) -> None:
+    """In the middle of a turn a CLI would go on reading the model after its stdin has ended."""
+    model.script(Reply("one two three", hold=threading.Event()))
+    with jupyter_server(model, home, "--ServerApp.answer_yes=True") as server:
+        client = threading.Thread(target=_ignore_errors, args=(server, hello), daemon=True)
+        client.start()
+        model.wait_for(lambda request: request.held, 60)
+        below = psutil.Process(server.process.pid).children(recursive=True)
+        assert len(server.clis()) == 1
+        server.process.send_signal(ending)
+        server.process.wait(30)
+        assert gone(below)
+        client.join(30)
+    model.wait_for(lambda request: request.closed_early, 5)
+
+
+def _ignore_errors(server: Server, body: dict[str, Any]) -> None:
+    with suppress(OSError):
+        fetch(f"{server.api}/chat/completions", body)
+
+
+def test_the_doctor_is_content_when_all_is_there(environment: dict[str, str]) -> None:
+    finished = run("doctor", environment=environment)
+    assert re.search(r"^ok +Claude Code +\d+\.\d+\.\d+, bundled", finished.stdout, re.MULTILINE)
+    assert re.search(r"^ok +Logged in +yes, by api_key", finished.stdout, re.MULTILINE)
+    assert "Server extension" in finished.stdout
+    assert "JupyterLab panel" in finished.stdout
+
+
+def test_the_doctor_says_what_to_do_and_fails_when_claude_cannot_be_used(
+    environment: dict[str, str],
+) -> None:
+    environment["ANTHROPIC_API_KEY"] = ""
+    out = run("doctor", environment=environment)
+    assert out.returncode == 1
+    assert re.search(r"^NO +Logged in +no$", out.stdout, re.MULTILINE)
+    assert "Run `claude` in a terminal" in out.stdout
+    missing = run("doctor", "--CCApiApp.cli_path=/nowhere/claude", environment=environment)
+    assert missing.returncode == 1
+    assert re.search(r"^NO +Claude Code +cannot be used$", missing.stdout, re.MULTILINE)
+    assert "/nowhere/claude" in missing.stdout
+
+
+class TestDemo:
+    """`jupyter ccapi demo --once`."""
+
+    @pytest.fixture(scope="class")
+    def shown(self, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+        """Run it with a user's credentials in the environment; return what it printed."""
+        folder = tmp_path_factory.mktemp("demo")
+        dump = folder / "environments"
+        dump.mkdir()
+        environment = {
+            **os.environ,
+            "ANTHROPIC_API_KEY": "sk-ant-of-the-user",
+            "CLAUDE_CODE_OAUTH_TOKEN": "oauth-of-the-user",
+            "AWS_SECRET_ACCESS_KEY": "aws-of-the-user",
+            "GOOGLE_APPLICATION_CREDENTIALS": "google-of-the-user",
+            "HTTP_PROXY": "http://user:password-of-the-user@127.0.0.1:1",
+            "TMPDIR": str(folder),
+        }
+        finished = run("demo", "--once", "--port=0", environment=environment)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return lambda name: getattr(finished, name)
+
+    def test_it_says_what_answers_and_how_to_use_claude(self, shown: Callable[[str], str]) -> None:
+        text = shown("stdout")
+        assert "Answers come from the offline demo model" in text
+        assert "ANTHROPIC_API_KEY" in text
+        assert "offline demo model**, not Claude" in text
+
+    def test_it_shows_the_three_ways_in(self, shown: Callable[[str], str]) -> None:
+        text = shown("stdout")
+        url = re.search(r"curl -N (http://127\.0\.0\.1:\d+/)v1/chat/completions", text)
+        assert url
+        token = re.search(r"^Token: +([0-9a-f]{32})$", text, re.MULTILINE)
+        assert token
+        assert f'OpenAI(base_url="{url[1]}v1", api_key="{token[1]}")' in text
+        assert "%%claude" in text
+
+    def test_it_leaves_nothing_behind_and_shows_no_traceback(
+        self, shown: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        assert "Traceback" not in shown("stdout") + shown("stderr")
+        folder = next(tmp_path_factory.getbasetemp().glob("demo*"))
+        assert [path.name for path in folder.glob("ccapi-demo-*")] == []
+
+    def test_nothing_of_the_users_is_shown_or_passed_on(self, shown: Callable[[str], str]) -> None:
+        assert "of-the-user" not in shown("stdout") + shown("stderr")
+
+
+def test_the_demos_environment_has_no_credential_of_its_user(
+    tmp_path: Path, model: OfflineModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jupyter_ccapi.demo.command import make_environment as demo_environment
+
+    for name in (
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "CLAUDE_CODE_USE_VERTEX",
+        "OPENAI_API_KEY",
+        "HTTPS_PROXY",
+        "A_NEW_KIND_OF_SECRET",
+    ):
+        monkeypatch.setenv(name, "of-the-user")
+    environment = demo_environment(tmp_path / "demo", model)
+    assert "of-the-user" not in environment.values()
+    assert environment["ANTHROPIC_BASE_URL"] == model.url
+    assert Path(environment["HOME"]).is_relative_to(tmp_path)
+    assert "PATH" in environment
