@@ -62,7 +62,7 @@ class CCApiApp(ServerOptions, ExtensionApp):
         self.settings["ccapi_identify"] = identify_for_this_server()
 
     def _refuse_unknown_options(self) -> None:
-        """An option that nobody reads was meant for something: say so instead of starting without."""
+        """An option that nobody reads was meant for something: say so, do not start without."""
         known = self.trait_names(config=True)
         for name in self.config.get("CCApiApp", {}):
             if name not in known:

@@ -9,8 +9,8 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import psutil
 import pytest
 
 from jupyter_ccapi.demo import OfflineModel, Reply
+from jupyter_ccapi.demo.command import ask
+from jupyter_ccapi.demo.command import make_environment as make_demo_environment
 from tests.servers import TOKEN, Server, gone, jupyter_server, make_environment, serving
 
 
@@ -160,59 +162,72 @@ def test_the_doctor_says_what_to_do_and_fails_when_claude_cannot_be_used(
     assert "/nowhere/claude" in missing.stdout
 
 
-class TestDemo:
-    """`jupyter ccapi demo --once`."""
+@dataclass(frozen=True)
+class Demo:
+    """What `jupyter ccapi demo --once` printed, and its folder for temporary files."""
 
-    @pytest.fixture(scope="class")
-    def shown(self, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-        """Run it with a user's credentials in the environment; return what it printed."""
-        folder = tmp_path_factory.mktemp("demo")
-        dump = folder / "environments"
-        dump.mkdir()
-        environment = {
-            **os.environ,
-            "ANTHROPIC_API_KEY": "sk-ant-of-the-user",
-            "CLAUDE_CODE_OAUTH_TOKEN": "oauth-of-the-user",
-            "AWS_SECRET_ACCESS_KEY": "aws-of-the-user",
-            "GOOGLE_APPLICATION_CREDENTIALS": "google-of-the-user",
-            "HTTP_PROXY": "http://user:password-of-the-user@127.0.0.1:1",
-            "TMPDIR": str(folder),
-        }
-        finished = run("demo", "--once", "--port=0", environment=environment)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return lambda name: getattr(finished, name)
+    stdout: str
+    stderr: str
+    folder: Path
 
-    def test_it_says_what_answers_and_how_to_use_claude(self, shown: Callable[[str], str]) -> None:
-        text = shown("stdout")
-        assert "Answers come from the offline demo model" in text
-        assert "ANTHROPIC_API_KEY" in text
-        assert "offline demo model**, not Claude" in text
 
-    def test_it_shows_the_three_ways_in(self, shown: Callable[[str], str]) -> None:
-        text = shown("stdout")
-        url = re.search(r"curl -N (http://127\.0\.0\.1:\d+/)v1/chat/completions", text)
-        assert url
-        token = re.search(r"^Token: +([0-9a-f]{32})$", text, re.MULTILINE)
-        assert token
-        assert f'OpenAI(base_url="{url[1]}v1", api_key="{token[1]}")' in text
-        assert "%%claude" in text
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Run `jupyter ccapi demo --once` with a user's credentials in the environment."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {
+        **os.environ,
+        "ANTHROPIC_API_KEY": "sk-ant-of-the-user",
+        "CLAUDE_CODE_OAUTH_TOKEN": "oauth-of-the-user",
+        "AWS_SECRET_ACCESS_KEY": "aws-of-the-user",
+        "GOOGLE_APPLICATION_CREDENTIALS": "google-of-the-user",
+        "HTTP_PROXY": "http://user:password-of-the-user@127.0.0.1:1",
+        "TMPDIR": str(folder),
+    }
+    finished = run("demo", "--once", "--port=0", environment=environment)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return Demo(finished.stdout, finished.stderr, folder)
 
-    def test_it_leaves_nothing_behind_and_shows_no_traceback(
-        self, shown: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        assert "Traceback" not in shown("stdout") + shown("stderr")
-        folder = next(tmp_path_factory.getbasetemp().glob("demo*"))
-        assert [path.name for path in folder.glob("ccapi-demo-*")] == []
 
-    def test_nothing_of_the_users_is_shown_or_passed_on(self, shown: Callable[[str], str]) -> None:
-        assert "of-the-user" not in shown("stdout") + shown("stderr")
+def test_the_demo_says_what_answers_and_how_to_use_claude(demo: Demo) -> None:
+    text = demo.stdout
+    assert "Answers come from the offline demo model" in text
+    assert "ANTHROPIC_API_KEY" in text
+    assert "offline demo model**, not Claude" in text
+
+
+def test_the_demo_shows_the_three_ways_in(demo: Demo) -> None:
+    text = demo.stdout
+    url = re.search(r"curl -N (http://127\.0\.0\.1:\d+/)v1/chat/completions", text)
+    assert url
+    token = re.search(r"^Token: +([0-9a-f]{32})$", text, re.MULTILINE)
+    assert token
+    assert f'OpenAI(base_url="{url[1]}v1", api_key="{token[1]}")' in text
+    assert "%%claude" in text
+
+
+def test_the_demo_leaves_nothing_behind_and_shows_no_traceback(demo: Demo) -> None:
+    assert "Traceback" not in demo.stdout + demo.stderr
+    assert list(demo.folder.glob("ccapi-demo-*")) == []
+
+
+def test_the_demo_shows_nothing_of_its_users_secrets(demo: Demo) -> None:
+    assert "of-the-user" not in demo.stdout + demo.stderr
+
+
+def test_the_demo_prints_the_words_as_they_arrive(model: OfflineModel, home: Path) -> None:
+    hold = threading.Event()
+    model.script(Reply("one two three", hold=hold))
+    with jupyter_server(model, home) as server:
+        words = ask(server.url, TOKEN, "Count")
+        assert next(word for word in words if word) == "one "
+        hold.set()
+        assert "".join(words) == "two three"
 
 
 def test_the_demos_environment_has_no_credential_of_its_user(
     tmp_path: Path, model: OfflineModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jupyter_ccapi.demo.command import make_environment as demo_environment
-
     for name in (
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_AUTH_TOKEN",
@@ -226,7 +241,7 @@ def test_the_demos_environment_has_no_credential_of_its_user(
         "A_NEW_KIND_OF_SECRET",
     ):
         monkeypatch.setenv(name, "of-the-user")
-    environment = demo_environment(tmp_path / "demo", model)
+    environment = make_demo_environment(tmp_path / "demo", model)
     assert "of-the-user" not in environment.values()
     assert environment["ANTHROPIC_BASE_URL"] == model.url
     assert Path(environment["HOME"]).is_relative_to(tmp_path)
