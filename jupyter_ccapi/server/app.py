@@ -60,6 +60,9 @@ class CCApiApp(ServerOptions, ExtensionApp):
         self.gateway = Gateway(self, folder=Path(jupyter_data_dir()) / "ccapi" / "chat")
         self.settings["ccapi_gateway"] = self.gateway
         self.settings["ccapi_identify"] = identify_for_this_server()
+        # The panel runs in a page of JupyterLab's and finds the routes by this.
+        page = self.settings.setdefault("page_config_data", {})
+        page["ccapiUrlPrefix"] = self.url_prefix
 
     def _refuse_unknown_options(self) -> None:
         """An option that nobody reads was meant for something: say so, do not start without."""

@@ -180,7 +180,7 @@ async def test_a_client_that_goes_away_interrupts_its_turn(
     )
     await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
     writer.close()
-    await asyncio.to_thread(model.wait_for, lambda r: r.closed_early, 1)
+    await asyncio.to_thread(model.wait_for, lambda r: r.closed_early, 5)
     await eventually(lambda: app.gateway.pool.pids() == [])
     assert app.gateway.stats.report()["requests"]["disconnected"] == 1
 

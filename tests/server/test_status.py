@@ -4,6 +4,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
 from jupyter_ccapi.server.app import CCApiApp
 
@@ -73,3 +75,23 @@ async def test_a_probe_is_no_activity_and_a_turn_is(call: Call, app: CCApiApp) -
     await call("v1", "chat", "completions", json=HELLO)
     assert "api_last_activity" in settings
     assert app.current_activity() is None
+
+
+class TestMovedRoutes:
+    """An administrator puts the routes somewhere else."""
+
+    @pytest.fixture
+    def ccapi_config(self) -> dict[str, Any]:
+        return {"url_prefix": "/ccapi/"}
+
+    async def test_all_routes_are_there_and_the_panel_is_told(
+        self, call: Call, app: CCApiApp
+    ) -> None:
+        assert (await call("ccapi", "health")).status == 200
+        assert (await call("ccapi", "stats")).status == 200
+        unknown = await call("ccapi", "v1", "nothing")
+        assert (unknown.status, unknown.body["error"]["type"]) == (404, "invalid_request_error")
+        assert (await call("health")).status == 404
+        assert app.serverapp is not None
+        page = app.serverapp.web_app.settings["page_config_data"]
+        assert page["ccapiUrlPrefix"] == "/ccapi"
