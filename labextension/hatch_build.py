@@ -43,8 +43,13 @@ BUILD_INPUTS = (
 # Each step takes about 30 s; against a registry that never answers, the first would wait for long.
 STEP_SECONDS = 240
 
+TO_SEE_MORE = (
+    "Can this machine reach its npm registry? "
+    f"`jlpm install && jlpm build:prod` in {SOURCES}/ shows more."
+)
 
-class PanelLeftOut(Exception):  # noqa: N818  an outcome of the build, not a fault
+
+class PanelLeftOut(Exception):
     """The panel cannot be part of this build; the message says why and what to do."""
 
 
@@ -92,11 +97,15 @@ def build(sources: Path) -> None:
     for step in ("install", "build:prod"):
         try:
             subprocess.run([jlpm, step], cwd=sources, check=True, timeout=STEP_SECONDS)
-        except (OSError, subprocess.SubprocessError) as error:
+        except subprocess.TimeoutExpired as error:
             raise PanelLeftOut(
-                f"`jlpm {step}` failed ({error}). Can this machine reach its npm registry? "
-                f"`jlpm install && jlpm build:prod` in {SOURCES}/ shows more."
+                f"`jlpm {step}` took over {STEP_SECONDS} s. {TO_SEE_MORE}"
             ) from error
+        except subprocess.CalledProcessError as error:
+            reason = f"`jlpm {step}` ended with exit code {error.returncode}. {TO_SEE_MORE}"
+            raise PanelLeftOut(reason) from error
+        except OSError as error:
+            raise PanelLeftOut(f"`jlpm {step}` does not run ({error}).") from error
 
 
 def is_built(root: Path) -> bool:

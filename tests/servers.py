@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,13 +96,15 @@ def jupyter_server(model: OfflineModel, home: Path, *more: str) -> AbstractConte
 
 
 def _url(process: "subprocess.Popen[str]", runtime: Path, output: Path) -> str:
-    """The server writes its address down when it listens."""
+    """The server writes its address down shortly before it listens."""
     info = runtime / f"jpserver-{process.pid}.json"
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if info.is_file() and (text := info.read_text()):
-            url: str = json.loads(text)["url"]
-            return url.replace("localhost", "127.0.0.1")
+            known = json.loads(text)
+            with suppress(OSError), socket.create_connection(("127.0.0.1", known["port"])):
+                url: str = known["url"].replace("localhost", "127.0.0.1")
+                return url
         time.sleep(0.02)
     raise AssertionError(f"the server did not start:\n{output.read_text()}")
 

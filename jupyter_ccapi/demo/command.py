@@ -13,11 +13,14 @@ import site
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, Request, build_opener
 
 from jupyter_core.application import JupyterApp
 from jupyter_core.paths import jupyter_path
@@ -168,29 +171,28 @@ class Guide(threading.Thread):
             ServerApp.instance().stop(from_signal=True)
 
     def _wait_for_server(self) -> str:
-        """The server writes this file when it listens."""
+        """The server writes this file shortly before it listens."""
         info = self._runtime / f"jpserver-{os.getpid()}.json"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if info.is_file() and (text := info.read_text()):
                 url: str = json.loads(text)["url"]
-                return url
+                with suppress(URLError), _open(f"{url}health"):
+                    return url
             time.sleep(0.05)
         raise TimeoutError("the Jupyter server did not start within 60 seconds.")
 
 
 def ask(url: str, token: str, question: str) -> Iterator[str]:
-    """Send one streamed chat request through the OpenAI route and yield the words as they arrive."""
-    request = urllib.request.Request(
+    """Send one streamed chat request through the OpenAI route; yield the words as they arrive."""
+    request = Request(
         f"{url}v1/chat/completions",
         data=json.dumps(
             {"messages": [{"role": "user", "content": question}], "stream": True}
         ).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
-    # No proxy: the server is on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=120) as response:
+    with _open(request) as response:
         for line in response:
             if not line.startswith(b"data: {"):
                 continue
@@ -199,6 +201,11 @@ def ask(url: str, token: str, question: str) -> Iterator[str]:
                 raise RuntimeError(chunk["error"]["message"])
             for choice in chunk["choices"]:
                 yield choice["delta"].get("content") or ""
+
+
+def _open(request: str | Request) -> Any:
+    """Fetch from this machine: never through a proxy."""
+    return build_opener(ProxyHandler({})).open(request, timeout=120)
 
 
 def how_to_go_on(url: str, token: str, *, lab: bool) -> str:

@@ -111,7 +111,7 @@ def _panel() -> Finding:
         "JupyterLab panel",
         False,
         "left out when this was installed",
-        "Everything else works without it. To have it, install Node.js 20 or newer and then "
+        "Everything else works without it. To have it, install Node.js 20.19 or newer and then "
         "jupyter_ccapi again.",
         needed=False,
     )
