@@ -14,6 +14,9 @@ from typing import Any
 from .errors import CLINotFound, CLIStartFailed
 from .options import clean_environment
 
+# Seconds for a short command of the CLI.
+_PATIENCE = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class CLI:
@@ -44,7 +47,8 @@ def find_cli(configured: str | Path | None = None) -> CLI:
     if configured:
         path = Path(configured).expanduser()
         if path.is_file() and os.access(path, os.X_OK):
-            return CLI(path, "configured")
+            # Absolute, since a process is started in a folder of its own.
+            return CLI(path.absolute(), "configured")
         raise CLINotFound(
             f"The configured Claude Code CLI {str(path)!r} is not an executable file. "
             "Correct CCApiApp.cli_path, or leave it empty to use the one that comes with "
@@ -53,7 +57,7 @@ def find_cli(configured: str | Path | None = None) -> CLI:
     if (bundled := _bundled()) is not None:
         return CLI(bundled, "bundled")
     if on_path := shutil.which("claude"):
-        return CLI(Path(on_path), "PATH")
+        return CLI(Path(on_path).absolute(), "PATH")
     raise CLINotFound(
         "Claude Code was not found: this platform's claude-agent-sdk carries none, and there is "
         "no `claude` on PATH. Install it with `npm install -g @anthropic-ai/claude-code`, or name "
@@ -107,7 +111,7 @@ async def login(cli: CLI, environment: Mapping[str, str] | None = None) -> Login
 async def _run(
     cli: CLI, arguments: list[str], environment: Mapping[str, str] | None, *, may_fail: bool = False
 ) -> str:
-    """Run a short command of the CLI and return what it printed; at most 20 seconds."""
+    """Run a short command of the CLI and return what it printed."""
     try:
         process = await asyncio.create_subprocess_exec(
             cli.path,
@@ -120,14 +124,14 @@ async def _run(
     except OSError as error:
         raise CLIStartFailed(f"{cli.path} cannot be run: {error.strerror or error}.") from error
     try:
-        out, err = await asyncio.wait_for(process.communicate(), 20)
+        out, err = await asyncio.wait_for(process.communicate(), _PATIENCE)
     except BaseException as error:
         if process.returncode is None:
             process.kill()
             await process.wait()
         if isinstance(error, TimeoutError):
             raise CLIStartFailed(
-                f"{cli.path} {arguments[0]} did not answer within 20 seconds."
+                f"{cli.path} {arguments[0]} did not answer within {_PATIENCE:g} seconds."
             ) from error
         raise
     if process.returncode and not may_fail:

@@ -1,23 +1,36 @@
 """Conversations and their turns: what the rest of the project talks to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-from .errors import ClaudeError, ConversationClosed, ProcessDied, TurnFailed, TurnTimeout
-from .events import Event, TurnEnd, Usage
-from .history import Content, Message
+from .errors import (
+    ClaudeError,
+    ConversationClosed,
+    InvalidOption,
+    ProcessDied,
+    TurnFailed,
+    TurnTimeout,
+)
+from .events import Event, Spent, TurnEnd, Usage
+from .history import Content, Message, Session
 from .options import Options
 from .pool import Pool, Slot
 
+if TYPE_CHECKING:
+    from .process import Process
+
+logger = logging.getLogger(__name__)
+
 # A CLI ends its turn 10 to 40 ms after an interrupt. One that arrives in the moment its turn
-# begins can miss it, so it is told again; one that does not obey three times is killed.
-_INTERRUPTS = 3
-_INTERRUPT_PATIENCE = 1.0
+# begins is lost, so it is told again after these pauses (in seconds); one that does not obey by
+# then is killed.
+_INTERRUPT_PAUSES = (0.1, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Turn:
@@ -28,14 +41,17 @@ class Turn:
     ``started`` is whether the CLI took the prompt up.
     """
 
-    def __init__(self, run: "Callable[[Turn], Awaitable[TurnEnd]]") -> None:
+    def __init__(self, run: "Callable[[Turn], Coroutine[Any, Any, TurnEnd]]") -> None:
         self.end: TurnEnd | None = None
         self.interrupted = False
         self.started = False
-        self._stop: Callable[[], Awaitable[None]] | None = None
-        self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        self._stop: Callable[[], None] | None = None
+        self._events: asyncio.Queue[Event | ClaudeError] = asyncio.Queue()
+        self._failure: ClaudeError | None = None
         self._over = False
-        self._task = asyncio.get_running_loop().create_task(self._run(run))
+        self._task = asyncio.get_running_loop().create_task(run(self))
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        self._task.add_done_callback(self._settle)
 
     def __aiter__(self) -> Self:
         """Iterate over the events that have not been read yet."""
@@ -48,32 +64,32 @@ class Turn:
         if self._over:
             raise StopAsyncIteration
         event = await self._events.get()
-        if isinstance(event, BaseException):
+        if isinstance(event, TurnEnd | ClaudeError):
             self._over = True
+            self._events.put_nowait(event)  # for whoever else is waiting
+        if isinstance(event, ClaudeError):
             raise event
-        self._over = isinstance(event, TurnEnd)
         return event
 
     async def finish(self) -> TurnEnd:
-        """Read on to the end and return it. Raises ``ClaudeError`` where the turn failed."""
-        async for event in self:
-            if isinstance(event, TurnEnd):
-                return event
+        """Wait for the end and return it. Raises ``ClaudeError`` where the turn failed."""
+        await asyncio.wait([self._task])
+        if self._failure is not None:
+            raise self._failure
         assert self.end is not None
         return self.end
 
     async def interrupt(self) -> None:
         """End the turn, not the conversation; its ``TurnEnd`` says ``interrupted``. Returns when
-        it has ended.
+        it has ended. Cancelling the wait takes nothing back.
         """
         if not self._task.done():
             self.interrupted = True
             if self._stop is None:
                 self._task.cancel()
             else:
-                await self._stop()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([self._task])
+                self._stop()
+        await asyncio.wait([self._task])
 
     async def __aenter__(self) -> Self:
         """Read the turn in a block that interrupts it when left early."""
@@ -86,29 +102,27 @@ class Turn:
         trace: TracebackType | None,
     ) -> None:
         """Interrupt the turn unless it is over."""
-        if not self._task.done():
-            # In a task of its own: this block is often left because its task is being cancelled.
-            stopping = asyncio.get_running_loop().create_task(self.interrupt())
-            await asyncio.shield(stopping)
+        await self.interrupt()
 
-    async def _run(self, run: "Callable[[Turn], Awaitable[TurnEnd]]") -> None:
-        try:
-            self.end = await run(self)
-            self._events.put_nowait(self.end)
-        except ClaudeError as error:
-            self._events.put_nowait(error)
-        except asyncio.CancelledError:
-            if not self.interrupted:
-                self._events.put_nowait(ConversationClosed())
-                raise
-            self.end = _interrupted()
-            self._events.put_nowait(self.end)
-        except Exception as error:
-            failure = TurnFailed(
+    def _settle(self, task: "asyncio.Task[TurnEnd]") -> None:
+        """Say how the turn ended."""
+        outcome: TurnEnd | ClaudeError
+        if task.cancelled():
+            outcome = _interrupted() if self.interrupted else ConversationClosed()
+        elif (error := task.exception()) is None:
+            outcome = task.result()
+        elif isinstance(error, ClaudeError):
+            outcome = error
+        else:
+            logger.error("A turn failed in a way that nobody foresaw", exc_info=error)
+            outcome = TurnFailed(
                 f"The turn failed inside this program ({type(error).__name__}: {error})."
             )
-            failure.__cause__ = error
-            self._events.put_nowait(failure)
+        if isinstance(outcome, TurnEnd):
+            self.end = outcome
+        else:
+            self._failure = outcome
+        self._events.put_nowait(outcome)
 
 
 class Conversation:
@@ -139,19 +153,22 @@ class Conversation:
         self._persist = persist
         self._slot: Slot | None = None
         self._model_in_process: str | None = None
-        # The CLI's own session: a transcript exists once it has taken a prompt up.
-        self._session_id = self.id
-        self._has_transcript = False
+        # Whether the CLI's transcript holds an answer, so that it must not get lost unnoticed.
+        self._answered = False
+        self._totals: list[Spent] = []
         self._lock = asyncio.Lock()
         self._current: Turn | None = None
         self._closed = False
 
     def send(self, content: Content) -> Turn:
         """Send a prompt: text, or Anthropic content blocks. Turns of one conversation run one
-        after another.
+        after another. Raises ``InvalidOption`` where there is nothing in it.
         """
         if self._closed:
             raise ConversationClosed()
+        if _is_blank(content):
+            # The CLI would answer nothing, or send a text of its own in its place.
+            raise InvalidOption("content", "The prompt is empty.")
         return Turn(lambda turn: self._turn(turn, content))
 
     def set_model(self, model: str | None) -> None:
@@ -169,7 +186,9 @@ class Conversation:
         """
         self._closed = True
         await self.interrupt()
-        self._let_go()
+        if self._slot is not None:
+            self._pool.release(self._slot)
+            await self._slot.gone.wait()
 
     async def _turn(self, turn: Turn, content: Content) -> TurnEnd:
         """Run one turn from the queue to its end; the process is parked after a good end and
@@ -180,54 +199,50 @@ class Conversation:
                 raise ConversationClosed()
             self._current = turn
             try:
-                slot = await self._ready()
-                try:
-                    end = await self._stream(turn, slot, content)
-                except ProcessDied:
-                    if not slot.reused or turn.started or turn.interrupted:
-                        raise
-                    # It died while it was idle, and nobody had noticed: the prompt was never
-                    # taken up.
-                    self._let_go()
-                    slot = await self._ready()
-                    end = await self._stream(turn, slot, content)
-            except BaseException as error:
+                end = await self._answer(turn, content)
+            except BaseException:
                 self._let_go()
-                if isinstance(error, ProcessDied) and turn.interrupted:
-                    return _interrupted()
                 raise
             finally:
                 self._current = None
             self.turns += 1
             self.usage += end.usage
             self.cost_usd += end.cost_usd
-            if self._persist:
-                self._pool.park(slot)
-            else:
-                self._let_go()
             return end
+
+    async def _answer(self, turn: Turn, content: Content) -> TurnEnd:
+        slot = await self._ready()
+        try:
+            end = await self._stream(turn, slot, content)
+        except ProcessDied:
+            if not slot.reused or turn.started or turn.interrupted:
+                raise
+            # It died while it was idle, and nobody had noticed: the prompt was never taken up.
+            self._let_go()
+            slot = await self._ready()
+            end = await self._stream(turn, slot, content)
+        self._answered = self._persist and (self._answered or end.reason == "completed")
+        if self._persist:
+            self._pool.park(slot)
+        else:
+            self._let_go()
+        return end
 
     async def _ready(self) -> Slot:
         """The slot with our process: the one we left it in, else a new one that takes the
         conversation up.
         """
-        if self._slot is None or not self._pool.unpark(self._slot):
-            self._slot = await self._pool.claim(self.owner)
-            if not self._has_transcript:
-                self._session_id = str(uuid4())
-            await self._pool.start(
-                self._slot,
-                self.options,
-                session_id=self._session_id,
-                resume=self._has_transcript,
-                history=() if self._has_transcript else self._history,
-                persist=self._persist,
-            )
-        elif self._model_in_process != self.options.model:
-            assert self._slot.process is not None
-            await self._slot.process.set_model(self.options.model)
+        slot = self._slot
+        if slot is not None and self._pool.unpark(slot):
+            return slot
+        if slot is not None:
+            # It may still be writing the transcript that the next one is to read.
+            await slot.gone.wait()
+        self._slot = slot = await self._pool.claim(self.owner)
+        session = Session(self.id, self._history, persist=self._persist, known=self._answered)
         self._model_in_process = self.options.model
-        return self._slot
+        await self._pool.start(slot, self.options, session)
+        return slot
 
     async def _stream(self, turn: Turn, slot: Slot, content: Content) -> TurnEnd:
         """Send the prompt and pass the events on."""
@@ -235,48 +250,52 @@ class Conversation:
 
         process = slot.process
         assert process is not None
-
-        async def stop() -> None:
-            for _ in range(_INTERRUPTS):
-                await process.interrupt()
-                if (await asyncio.wait([turn._task], timeout=_INTERRUPT_PATIENCE))[0]:
-                    return
-            process.kill()
-
-        reader = TurnReader(self.id, spent=process.total_cost)
+        if self._model_in_process != self.options.model:
+            await process.set_model(self.options.model)
+            self._model_in_process = self.options.model
+        reader = TurnReader(self.id, self._totals)
+        stopping = _Stopping(process)
         # From here on a cancellation would leave the process in the middle of a turn: an
         # interrupt goes to the CLI.
-        turn._stop = stop
+        turn._stop = stopping.begin
         limit = asyncio.get_running_loop().call_later(
-            self._pool.limits.turn_timeout, lambda: asyncio.ensure_future(stop())
+            self._pool.limits.turn_timeout, stopping.expire
         )
-        timed_out = False
+        end: TurnEnd | None = None
         try:
-            async for message in process.turn(content):
-                for event in reader.feed(message):
-                    self._has_transcript = self._persist
-                    turn.started = True
-                    if isinstance(event, TurnEnd):
-                        timed_out = event.reason == "interrupted" and not turn.interrupted
-                        if timed_out:
-                            break
-                        return event
-                    turn._events.put_nowait(event)
+            async with aclosing(process.turn(content)) as messages:
+                async for message in messages:
+                    for event in reader.feed(message):
+                        turn.started = True
+                        if isinstance(event, TurnEnd):
+                            end = event
+                        else:
+                            turn._events.put_nowait(event)
+        except ProcessDied:
+            if turn.interrupted or stopping.timed_out:
+                end = reader.interrupted()
+            elif slot.closing:
+                raise ConversationClosed("pool") from None
+            else:
+                raise
         finally:
             limit.cancel()
-            process.total_cost = reader.total_cost
-        if timed_out:
+            turn._stop = None
+            stopping.over.set()
+            if reader.total is not None:
+                self._totals.append(reader.total)
+        assert end is not None, "the last message of a turn is its result"
+        if stopping.timed_out and not turn.interrupted and end.reason == "interrupted":
             raise TurnTimeout(
                 f"The turn took longer than {self._pool.limits.turn_timeout:g} seconds and was "
                 "interrupted. Ask for less at once, or raise CCApiApp.turn_timeout."
             )
-        raise ProcessDied("Claude Code ended in the middle of the turn.")
+        return end
 
     def _let_go(self) -> None:
         """Give our process up, if we have one."""
         if self._slot is not None:
             self._pool.release(self._slot)
-            self._slot = None
 
 
 def query(
@@ -291,6 +310,44 @@ def query(
     return Conversation(pool, options, owner=owner, history=history, persist=False).send(prompt)
 
 
+def _is_blank(content: Content) -> bool:
+    """Whether there is neither text nor anything else in a prompt."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return all(b.get("type") == "text" and not str(b.get("text") or "").strip() for b in blocks)
+
+
 def _interrupted() -> TurnEnd:
-    """The end of a turn that was stopped before the model had said anything."""
+    """The end of a turn that was stopped before the CLI was told of it."""
     return TurnEnd("interrupted", "", None, "", Usage(), 0.0, 0.0)
+
+
+class _Stopping:
+    """Ends the turn of a process: by interrupts, else by force. It begins once, however many ask
+    for it, and goes on until the turn is ``over``.
+    """
+
+    def __init__(self, process: "Process") -> None:
+        self.over = asyncio.Event()
+        self.timed_out = False
+        self._process = process
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Stop the turn."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._stop())
+
+    def expire(self) -> None:
+        """Stop the turn because its time is up."""
+        self.timed_out = True
+        self.begin()
+
+    async def _stop(self) -> None:
+        for pause in _INTERRUPT_PAUSES:
+            await self._process.interrupt()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.over.wait()
+            if self.over.is_set():
+                return
+        self._process.kill()

@@ -44,6 +44,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a CLI has counted up to now, over all turns of its session and all models."""
+
+    cost_usd: float = 0.0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TurnStarted:
     """The CLI took the prompt up. ``model`` is the model's full name, not the alias that was
     asked for.

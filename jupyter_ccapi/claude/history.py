@@ -1,12 +1,14 @@
 """Earlier turns, given to the model as the real conversation that they were.
 
-A stateless client sends the whole history with each request. It goes into a transcript that the
-CLI resumes, so that the model receives user and assistant turns and not a text about them. The
-entries' shape is that of the CLI's own transcripts (one JSON object a line, chained by
-``parentUuid``).
+A stateless client sends the whole history with each request. It is written as a transcript that
+the CLI resumes, so that the model receives user and assistant turns and not a text about them. The
+entries' shape, and where the file lies, are those of the CLI's own transcripts: one JSON object a
+line, chained by ``parentUuid``, in a folder named for the one that the CLI works in.
 """
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,33 +27,53 @@ class Message:
     content: Content
 
 
-class Transcript:
-    """A ``SessionStore`` (the SDK's protocol) that holds one synthesized transcript and keeps
-    nothing.
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a process is to hold: the CLI's session with this id, as far as there is one.
+
+    Where it has no transcript yet it begins with ``history``; ``known`` says that it must have
+    one. Without ``persist`` nothing of it is kept.
     """
 
-    def __init__(self, session_id: str, entries: list[dict[str, Any]]) -> None:
-        self.session_id = session_id
-        self._entries = entries
-
-    async def load(self, key: Any) -> list[dict[str, Any]] | None:
-        """The entries, for the one session there is."""
-        return self._entries if key["session_id"] == self.session_id else None
-
-    async def append(self, key: Any, entries: Any) -> None:
-        """Part of the protocol; what the turn adds belongs to the client, who resends it."""
+    id: str
+    history: Sequence[Message] = ()
+    persist: bool = True
+    known: bool = False
 
 
-def transcript(messages: Sequence[Message], *, cwd: Path) -> Transcript:
-    """Write earlier messages as a transcript that the CLI can resume."""
-    session_id = str(uuid4())
+def transcript_path(session_id: str, *, cwd: Path | None, environment: Mapping[str, str]) -> Path:
+    """Where the CLI keeps the transcript of a session, with these variables over those of this
+    process.
+    """
+    from claude_agent_sdk import project_key_for_directory
+
+    variables = {**os.environ, **environment}
+    configured = variables.get("CLAUDE_CONFIG_DIR")
+    if configured:
+        folder = Path(configured)
+    else:
+        folder = Path(variables.get("HOME") or Path.home()) / ".claude"
+    return folder / "projects" / project_key_for_directory(cwd) / f"{session_id}.jsonl"
+
+
+def write_transcript(path: Path, messages: Sequence[Message], *, cwd: Path | None) -> None:
+    """Write earlier messages as a transcript that the CLI can resume by the file's name; only its
+    owner may read it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    entries = _entries(path.stem, messages, cwd or Path.cwd())
+    lines = [json.dumps(entry) + "\n" for entry in entries]
+    path.touch(mode=0o600)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _entries(session_id: str, messages: Sequence[Message], cwd: Path) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
-    parent: str | None = None
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     for message in messages:
-        uuid = str(uuid4())
         entries.append(
             {
-                "parentUuid": parent,
+                "parentUuid": entries[-1]["uuid"] if entries else None,
                 "isSidechain": False,
                 "userType": "external",
                 "cwd": str(cwd),
@@ -59,14 +81,11 @@ def transcript(messages: Sequence[Message], *, cwd: Path) -> Transcript:
                 "version": "2.1.0",
                 "type": message.role,
                 "message": _anthropic(message),
-                "uuid": uuid,
-                "timestamp": datetime.now(UTC)
-                .isoformat(timespec="milliseconds")
-                .replace("+00:00", "Z"),
+                "uuid": str(uuid4()),
+                "timestamp": now,
             }
         )
-        parent = uuid
-    return Transcript(session_id, entries)
+    return entries
 
 
 def _anthropic(message: Message) -> dict[str, Any]:

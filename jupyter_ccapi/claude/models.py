@@ -12,7 +12,7 @@ ALIASES = ("opus", "sonnet", "haiku")
 # (claude-…@date is covered by the claude- prefix).
 _PROVIDER_ID = re.compile(
     r"arn:aws[\w-]*:bedrock:\S+"
-    r"|([a-z]{2,6}\.)?anthropic\.claude-\S+"
+    r"|([a-z-]{2,10}\.)?anthropic\.claude-\S+"
     r"|publishers/anthropic/models/claude-\S+"
 )
 # The short names of claude-code-api-rs (sonnet-4, opus-4.1, claude-3.5-sonnet): nobody serves

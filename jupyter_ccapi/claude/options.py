@@ -1,5 +1,6 @@
 """What a conversation runs with, and how that becomes options of the SDK."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,27 @@ _SERVER_SECRETS = (
     "JUPYTERHUB_API_TOKEN",
     "JPY_API_TOKEN",
     "JUPYTERHUB_CLIENT_SECRET",
+    "JUPYTERHUB_CRYPT_KEY",
+    "JPY_COOKIE_SECRET",
     "CONFIGPROXY_AUTH_TOKEN",
+)
+
+#: How hard the model may think.
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+# Options of the SDK that say which process this is, which session it holds and how it is read:
+# that is the core's to know.
+_OURS = (
+    "cli_path",
+    "continue_conversation",
+    "debug_stderr",
+    "fork_session",
+    "max_buffer_size",
+    "resume",
+    "resume_session_at",
+    "session_id",
+    "session_store",
+    "stderr",
 )
 
 
@@ -30,8 +51,8 @@ class Options:
 
     ``model`` is a name that the CLI takes (None: its default). ``system_prompt`` None means none
     in chat mode, Claude Code's own in agent mode. ``cwd`` None means the process's folder.
-    ``effort`` is one of low, medium, high, xhigh, max. ``sdk`` holds any further option of
-    ``ClaudeAgentOptions``, by its own name; it wins over what the mode sets.
+    ``effort`` is one of ``EFFORTS``. ``sdk`` holds any further option of ``ClaudeAgentOptions``,
+    by its own name; it wins over what the mode sets, ``env`` and ``extra_args`` entry by entry.
     """
 
     mode: Mode = "chat"
@@ -54,10 +75,12 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
     """Turn our options into the SDK's.
 
-    Raises ``InvalidOption`` for a name that the SDK does not know.
+    Raises ``InvalidOption`` for a name that the SDK does not know or that is not the caller's to
+    set, and for a value that the CLI could not take.
     """
     from claude_agent_sdk import ClaudeAgentOptions
 
+    _check(options, set(ClaudeAgentOptions.__dataclass_fields__))
     chosen: dict[str, Any] = {
         "cli_path": cli_path,
         "include_partial_messages": True,
@@ -68,19 +91,33 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
         "cwd": options.cwd,
         "effort": options.effort,
         **(_chat(options) if options.mode == "chat" else _agent(options)),
-        **options.sdk,
     }
-    try:
-        return ClaudeAgentOptions(**chosen)
-    except TypeError as error:
-        unknown = sorted(set(options.sdk) - set(ClaudeAgentOptions.__dataclass_fields__))
-        name = unknown[0] if unknown else "sdk"
-        raise InvalidOption(name, f"claude-agent-sdk has no option {name!r}.") from error
+    for name, value in options.sdk.items():
+        joined = name in ("env", "extra_args") and name in chosen
+        chosen[name] = {**chosen[name], **value} if joined else value
+    return ClaudeAgentOptions(**chosen)
+
+
+def _check(options: Options, known: set[str]) -> None:
+    for name in options.sdk:
+        if name not in known:
+            raise InvalidOption(name, f"claude-agent-sdk has no option {name!r}.")
+        if name in _OURS:
+            raise InvalidOption(name, f"The option {name!r} is set by jupyter_ccapi itself.")
+    if options.model is not None and not re.fullmatch(r"[^\s-]\S*", options.model):
+        # It becomes a word of a command line, and must not become a flag of it.
+        raise InvalidOption("model", f"{options.model!r} cannot be the name of a model.")
+    if options.effort is not None and options.effort not in EFFORTS:
+        raise InvalidOption(
+            "effort", f"The effort {options.effort!r} is not one of {', '.join(EFFORTS)}."
+        )
+    if options.cwd is not None and not options.cwd.is_dir():
+        raise InvalidOption("cwd", f"{str(options.cwd)!r} is not a folder.")
 
 
 def _chat(options: Options) -> dict[str, Any]:
     """No tools, no settings files, no commands; the CLI's own retries off, so that an error is
-    told at once.
+    told at once, and where an answer breaks off it is not asked for again from its beginning.
     """
     return {
         "tools": [],
@@ -88,7 +125,10 @@ def _chat(options: Options) -> dict[str, Any]:
         "strict_mcp_config": True,
         "permission_mode": "dontAsk",
         "system_prompt": options.system_prompt or "",
-        "env": {"CLAUDE_CODE_MAX_RETRIES": "0"},
+        "env": {
+            "CLAUDE_CODE_MAX_RETRIES": "0",
+            "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+        },
         "extra_args": {"disable-slash-commands": None},
     }
 

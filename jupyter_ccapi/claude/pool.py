@@ -10,8 +10,8 @@ import asyncio
 import importlib
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -19,7 +19,7 @@ from uuid import uuid4
 from .cli import CLI, find_cli
 from .errors import ConversationClosed, QueueFull, QueueTimeout
 from .guard import Guard
-from .history import Message
+from .history import Session
 from .options import Options
 
 if TYPE_CHECKING:
@@ -48,10 +48,17 @@ class Slot:
 
     owner: str
     state: Literal["busy", "idle", "closing"] = "busy"
+    starting: "asyncio.Task[Process] | None" = None
     process: "Process | None" = None
     since: float = field(default_factory=time.monotonic)
     reused: bool = False
     expiry: asyncio.TimerHandle | None = None
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def closing(self) -> bool:
+        """Whether it was given up; ``gone`` is set when its process is."""
+        return self.state == "closing"
 
 
 class Pool:
@@ -73,8 +80,10 @@ class Pool:
         self._find = find
         self._guard = Guard()
         self._slots: set[Slot] = set()
-        self._queue: OrderedDict[str, deque[asyncio.Future[Slot]]] = OrderedDict()
+        self._queue: dict[str, deque[asyncio.Future[Slot]]] = {}
+        self._served: dict[str, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Lock()
         self._held_seconds = 1.0
         self._closed = False
 
@@ -82,7 +91,8 @@ class Pool:
         """Wait for a slot. Raises ``QueueFull``, ``QueueTimeout`` or ``ConversationClosed``."""
         if self._closed:
             raise ConversationClosed("pool")
-        if self.waiting >= self.limits.max_queue:
+        coming_free = self.limits.max_processes - self.count("busy")
+        if self.waiting >= self.limits.max_queue + coming_free:
             raise QueueFull(
                 f"All {self.limits.max_processes} Claude Code processes are busy and "
                 f"{self.waiting} requests wait already. Try again later, or raise "
@@ -105,47 +115,56 @@ class Pool:
                 ) from None
             raise
 
-    async def start(
-        self,
-        slot: Slot,
-        options: Options,
-        *,
-        session_id: str,
-        resume: bool = False,
-        history: Sequence[Message] = (),
-        persist: bool = True,
-    ) -> "Process":
-        """Start the process of a claimed slot. Raises ``CLINotFound`` or ``CLIStartFailed``."""
+    async def start(self, slot: Slot, options: Options, session: Session) -> "Process":
+        """Start the process of a claimed slot. Raises ``CLINotFound`` or ``CLIStartFailed``, and
+        ``ConversationClosed`` where the slot is released meanwhile.
+        """
+        if slot.closing:
+            raise ConversationClosed("pool")
         cli = self._find()
+        # In a task of its own, which the slot's release ends in good order, also for a caller that
+        # is cancelled.
+        slot.starting = asyncio.get_running_loop().create_task(self._start(cli, options, session))
+        try:
+            slot.process = process = await asyncio.shield(slot.starting)
+        except asyncio.CancelledError:
+            if slot.closing:
+                raise ConversationClosed("pool") from None
+            raise
+        self.reported_models = await process.reported_models() or self.reported_models
+        return process
+
+    async def _start(self, cli: CLI, options: Options, session: Session) -> "Process":
         # The SDK takes seconds to import: not on the loop that serves everybody else.
         module = await asyncio.to_thread(importlib.import_module, f"{__package__}.process")
         process: Process = await module.Process.start(
             options,
+            session,
             cli=cli,
             guard=self._guard,
             environment=self.environment,
-            session_id=session_id,
-            resume=resume,
-            history=history,
-            persist=persist,
             patience=self.limits.start_timeout,
         )
-        slot.process = process
-        self.reported_models = await process.reported_models() or self.reported_models
         return process
 
     async def ask_for_models(self, owner: str) -> list[dict[str, Any]]:
         """The models that the CLI reports; asks a process once, then remembers."""
-        if not self.reported_models:
-            slot = await self.claim(owner)
-            try:
-                await self.start(slot, Options(), session_id=str(uuid4()), persist=False)
-            finally:
-                self.release(slot)
+        async with self._asking:
+            if not self.reported_models:
+                slot = await self.claim(owner)
+                try:
+                    await self.start(slot, Options(), Session(str(uuid4()), persist=False))
+                finally:
+                    self.release(slot)
         return self.reported_models
 
     def park(self, slot: Slot) -> None:
         """A turn is over: keep the process for the next one, as long as nobody needs the place."""
+        if slot.state != "busy":
+            return
+        if slot.process is None or not slot.process.alive:
+            self.release(slot)
+            return
         self._note_held(slot)
         slot.state, slot.since = "idle", time.monotonic()
         slot.expiry = asyncio.get_running_loop().call_later(
@@ -168,9 +187,9 @@ class Pool:
         """Close the slot's process, in the background; its place is free when the process is
         gone.
         """
-        if slot.state == "closing":
+        if slot.closing:
             return
-        if slot.state == "busy":
+        if slot.state == "busy" and slot.process is not None:
             self._note_held(slot)
         self._stop_expiry(slot)
         slot.state = "closing"
@@ -189,8 +208,11 @@ class Pool:
         for slot in list(self._slots):
             self.release(slot)
         while self._closing:
-            await asyncio.gather(*self._closing)
-        await asyncio.to_thread(self._guard.close)
+            await asyncio.wait(self._closing)
+        try:
+            await asyncio.to_thread(self._guard.close)
+        except RuntimeError:  # no more threads: the interpreter is about to exit
+            self._guard.close()
 
     @property
     def waiting(self) -> int:
@@ -212,6 +234,7 @@ class Pool:
         while self._queue and len(self._slots) < self.limits.max_processes:
             owner, future = self._next()
             if not future.done():
+                self._served[owner] = time.monotonic()
                 slot = Slot(owner)
                 self._slots.add(slot)
                 future.set_result(slot)
@@ -220,13 +243,15 @@ class Pool:
             self.release(slot)
 
     def _next(self) -> tuple[str, asyncio.Future[Slot]]:
-        """The first waiter of the owner whose turn it is; that owner goes to the end of the
-        round.
+        """The first waiter of the owner who has the fewest turns running; among equals, of the one
+        who was served longest ago.
         """
-        owner, waiters = self._queue.popitem(last=False)
+        running = Counter(slot.owner for slot in self._slots if slot.state == "busy")
+        owner = min(self._queue, key=lambda owner: (running[owner], self._served.get(owner, 0.0)))
+        waiters = self._queue[owner]
         future = waiters.popleft()
-        if waiters:
-            self._queue[owner] = waiters
+        if not waiters:
+            del self._queue[owner]
         return owner, future
 
     def _forget(self, owner: str, future: asyncio.Future[Slot]) -> None:
@@ -242,13 +267,20 @@ class Pool:
                 del self._queue[owner]
 
     async def _close(self, slot: Slot) -> None:
+        process = slot.process
         try:
-            if slot.process is not None:
-                await slot.process.close()
+            if process is None and slot.starting is not None:
+                slot.starting.cancel()
+                await asyncio.wait([slot.starting])
+                if not slot.starting.cancelled() and slot.starting.exception() is None:
+                    process = slot.starting.result()
+            if process is not None:
+                await process.close()
         except Exception:
             logger.exception("A Claude Code process did not close cleanly")
         finally:
             self._slots.discard(slot)
+            slot.gone.set()
             self._dispatch()
 
     def _stop_expiry(self, slot: Slot) -> None:

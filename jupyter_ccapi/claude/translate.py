@@ -1,7 +1,8 @@
 """Turn what the SDK says during one turn into our events, and a bad end into our errors."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from claude_agent_sdk import (
@@ -11,16 +12,19 @@ from claude_agent_sdk import (
     ResultMessage,
     StreamEvent,
     SystemMessage,
+    TextBlock,
+    ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
     UserMessage,
 )
 
-from .errors import ModelError, NotLoggedIn, Overloaded, RateLimited, TurnFailed
+from .errors import ClaudeError, ModelError, NotLoggedIn, Overloaded, RateLimited, TurnFailed
 from .events import (
     EndReason,
     Event,
     RateLimit,
+    Spent,
     TextDelta,
     ThinkingDelta,
     ToolCall,
@@ -39,20 +43,26 @@ _LIMITS: dict[str, EndReason] = {
 
 
 class TurnReader:
-    """Reads one turn. ``spent`` is what the process had cost before it, since the CLI's figure is
-    cumulative.
+    """Reads one turn.
+
+    ``totals`` are the sums that the CLI has reported after each earlier turn; ``total`` is what it
+    reports after this one.
     """
 
-    def __init__(self, conversation_id: str, *, spent: float = 0.0) -> None:
-        self.total_cost = spent
+    def __init__(self, conversation_id: str, totals: Sequence[Spent] = ()) -> None:
+        self.total: Spent | None = None
+        self._totals = totals
         self._conversation_id = conversation_id
-        self._spent = spent
         self._began = time.monotonic()
         self._model = ""
         self._text: list[str] = []
+        self._separator = ""
         self._usage = Usage()
         self._message_usage = Usage()
+        self._streamed: str | None = None
         self._stop_reason: str | None = None
+        self._cut_off = False
+        self._continues = False
         self._error: str | None = None
         self._resets_at: int | None = None
 
@@ -67,61 +77,87 @@ class TurnReader:
             case StreamEvent(parent_tool_use_id=None, event=event):
                 yield from self._stream(event)
             case AssistantMessage(parent_tool_use_id=None):
-                self._error = message.error
-                for block in message.content:
-                    if isinstance(block, ToolUseBlock):
-                        yield ToolCall(block.id, block.name, block.input)
+                yield from self._message(message)
             case UserMessage(parent_tool_use_id=None, content=list(blocks)):
                 for block in blocks:
                     if isinstance(block, ToolResultBlock):
                         yield ToolResult(block.tool_use_id, block.content, bool(block.is_error))
             case RateLimitEvent(rate_limit_info=info):
-                self._resets_at = info.resets_at
+                self._resets_at = info.resets_at if info.status == "rejected" else None
                 yield RateLimit(info.status, info.resets_at, info.rate_limit_type)
             case ResultMessage():
                 yield self._end(message)
+
+    def interrupted(self) -> TurnEnd:
+        """The end of a turn whose process had to be killed for it."""
+        return self._turn_end("interrupted", self._usage + self._message_usage)
+
+    def _message(self, message: AssistantMessage) -> Iterator[Event]:
+        """Read a whole message, or one block of it; its text has been streamed already, unless
+        the CLI fell back to asking the model for the whole at once.
+        """
+        self._error = message.error
+        # The CLI speaks in the model's name where it reports an error.
+        unheard = message.message_id != self._streamed and message.model != "<synthetic>"
+        for block in message.content:
+            match block:
+                case ToolUseBlock():
+                    yield ToolCall(block.id, block.name, block.input)
+                case TextBlock(text=text) if unheard:
+                    self._paragraph()
+                    yield from self._say(text)
+                case ThinkingBlock(thinking=text) if unheard and text:
+                    yield ThinkingDelta(text)
+        if unheard:
+            self._stop_reason = message.stop_reason or self._stop_reason
 
     def _stream(self, event: dict[str, Any]) -> Iterator[Event]:
         """Read one of the Messages API's own stream events."""
         match event:
             case {"type": "message_start", "message": started}:
                 self._model = started.get("model") or self._model
+                self._streamed = started.get("id")
                 self._message_usage = _usage(started.get("usage"))
-            case {"type": "content_block_start", "content_block": {"type": "text"}} if self._text:
-                # An agent's turn has several messages; its texts are paragraphs of one answer.
-                yield self._say("\n\n")
+                # Cut off until a reason to stop has come: then the model was asked to go on from
+                # there, in the same sentence.
+                self._continues, self._cut_off = self._cut_off, True
+            case {"type": "content_block_start", "content_block": {"type": "text"}}:
+                self._paragraph()
             case {
                 "type": "content_block_delta",
                 "delta": {"type": "text_delta", "text": str(text)},
-            } if text:
-                yield self._say(text)
+            }:
+                yield from self._say(text)
             case {
                 "type": "content_block_delta",
                 "delta": {"type": "thinking_delta", "thinking": str(text)},
-            }:
-                if text:
-                    yield ThinkingDelta(text)
+            } if text:
+                yield ThinkingDelta(text)
             case {"type": "message_delta", "delta": delta}:
                 self._stop_reason = delta.get("stop_reason") or self._stop_reason
+                self._cut_off = self._stop_reason == "max_tokens"
                 output = (event.get("usage") or {}).get("output_tokens")
                 if output is not None:
-                    started = self._message_usage
-                    self._message_usage = Usage(
-                        started.input_tokens,
-                        output,
-                        started.cache_read_tokens,
-                        started.cache_creation_tokens,
-                    )
+                    self._message_usage = replace(self._message_usage, output_tokens=output)
             case {"type": "message_stop"}:
                 self._usage += self._message_usage
                 self._message_usage = Usage()
 
-    def _say(self, text: str) -> TextDelta:
-        self._text.append(text)
-        return TextDelta(text)
+    def _paragraph(self) -> None:
+        """A text begins: an agent's turn has several, which are paragraphs of one answer."""
+        self._separator = "\n\n" if self._text and not self._continues else ""
+        self._continues = False
+
+    def _say(self, text: str) -> Iterator[TextDelta]:
+        if text:
+            self._text.append(self._separator + text)
+            self._separator = ""
+            yield TextDelta(self._text[-1])
 
     def _end(self, result: ResultMessage) -> TurnEnd:
-        self.total_cost = max(result.total_cost_usd or 0.0, self._spent)
+        reported = _usage(result.usage)
+        self.total = Spent(result.total_cost_usd or 0.0, _tokens(result))
+        before = self._before(self.total.tokens - reported.total_tokens)
         reason: EndReason = "completed"
         if result.terminal_reason in _ABORTED:
             reason = "interrupted"
@@ -129,27 +165,41 @@ class TurnReader:
             reason = _LIMITS[result.subtype]
         elif result.is_error or result.subtype != "success":
             raise self._failure(result)
-        reported = _usage(result.usage)
-        streamed = self._usage + self._message_usage
+        return self._turn_end(
+            reason,
+            # An interrupted turn's result reports nothing; what its stream said until then was
+            # spent all the same.
+            reported if reported.total_tokens else self._usage + self._message_usage,
+            cost_usd=max(self.total.cost_usd - before.cost_usd, 0.0),
+            structured_output=result.structured_output,
+            permission_denials=list(result.permission_denials or []),
+        )
+
+    def _before(self, tokens: int) -> Spent:
+        """What the CLI had counted before this turn, in which it had these tokens at most.
+
+        A CLI counts on from its last turn; one that takes a session up, from what another one had
+        counted in it when that last exited in good order, or else from zero.
+        """
+        known = [total for total in self._totals if total.tokens <= tokens]
+        return max(known, key=lambda total: total.tokens, default=Spent())
+
+    def _turn_end(self, reason: EndReason, usage: Usage, **more: Any) -> TurnEnd:
         return TurnEnd(
             reason=reason,
             text="".join(self._text),
             stop_reason=self._stop_reason,
             model=self._model,
-            # An interrupted turn's result reports nothing; what its stream said until then was
-            # spent all the same.
-            usage=reported if reported.total_tokens else streamed,
-            cost_usd=self.total_cost - self._spent,
+            usage=usage,
             seconds=time.monotonic() - self._began,
-            structured_output=result.structured_output,
-            permission_denials=list(result.permission_denials or []),
+            **{"cost_usd": 0.0, **more},
         )
 
-    def _failure(self, result: ResultMessage) -> Exception:
+    def _failure(self, result: ResultMessage) -> ClaudeError:
         said = "; ".join(result.errors or []) or result.result or result.subtype
         status = result.api_error_status
         if self._error == "authentication_failed" or status == 401:
-            return NotLoggedIn(said if status else None)
+            return NotLoggedIn(said.rstrip(".") if status else None)
         if status == 429 or self._error == "rate_limit":
             wait = max(self._resets_at - time.time(), 1.0) if self._resets_at else None
             return RateLimited(said, status=429, retry_after=wait)
@@ -157,7 +207,14 @@ class TurnReader:
             return Overloaded(said, status=status)
         if result.terminal_reason == "api_error" or status is not None:
             return ModelError(said, status=status)
-        return TurnFailed(f"Claude Code could not finish the turn: {said}.")
+        return TurnFailed(f"Claude Code could not finish the turn: {said}".rstrip(".") + ".")
+
+
+def _tokens(result: ResultMessage) -> int:
+    """All tokens that the CLI has counted, over its models."""
+    counts = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+    models: Any = result.model_usage or {}
+    return sum(model.get(name) or 0 for model in models.values() for name in counts)
 
 
 def _usage(reported: dict[str, Any] | None) -> Usage:

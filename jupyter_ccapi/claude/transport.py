@@ -10,9 +10,11 @@ import asyncio
 import json
 import logging
 import os
+from asyncio.subprocess import PIPE, SubprocessStreamProtocol
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions, CLIConnectionError, Transport
 from claude_agent_sdk import __version__ as sdk_version
@@ -21,16 +23,42 @@ from claude_agent_sdk import __version__ as sdk_version
 # tests/claude/test_sdk_seams.py fails when it moves.
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from .guard import Guard
+from .guard import MARK, Guard
 from .options import clean_environment
 
 logger = logging.getLogger(__name__)
+# The SDK logs as an error what it then raises: not to the user's terminal or notebook, where
+# nobody has configured logging.
+logging.getLogger("claude_agent_sdk").addHandler(logging.NullHandler())
 
 # One message of the CLI, bounded: a picture in a tool result comes as base64 in one line.
 _MAX_LINE = 64 * 1024 * 1024
 _STDERR_KEPT = 4000
-# An idle CLI exits 40 ms after its stdin ends and has written its transcript by then.
+# An idle CLI exits 40 ms after its stdin ends and has written its transcript by then; on SIGTERM
+# it ends its tools first, in about 300 ms.
 _EXIT_GRACE = 2.0
+# What a CLI has said by its end is read in no time, unless something that it started still holds
+# its pipes: that is not waited for.
+_PIPE_GRACE = 0.5
+
+
+class _Watched(SubprocessStreamProtocol):
+    """Says when the process has ended. ``Process.wait()`` will not do: it waits, in some versions
+    of Python, until nobody holds the pipes any more either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(limit=1 << 16, loop=asyncio.get_running_loop())
+        self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.silent.set()
 
 
 class CLITransport(Transport):
@@ -41,11 +69,12 @@ class CLITransport(Transport):
     def __init__(self, options: ClaudeAgentOptions, guard: Guard) -> None:
         self._options = options
         self._guard = guard
+        self._mark = uuid4().hex
         self._process: asyncio.subprocess.Process | None = None
         self._stderr = bytearray()
-        self._background: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._write_lock = asyncio.Lock()
-        self._closing = False
 
     @property
     def pid(self) -> int | None:
@@ -69,23 +98,26 @@ class CLITransport(Transport):
         if self._process is not None:
             return
         command = SubprocessCLITransport(prompt="", options=self._options)._build_command()
+        loop = asyncio.get_running_loop()
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            pipes, protocol = await loop.subprocess_exec(
+                _Watched,
                 *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
                 cwd=self._options.cwd,
                 env=self._environment(),
+                user=self._options.user,
                 start_new_session=True,
             )
         except OSError as error:
             raise CLIConnectionError(
                 f"Claude Code could not be started: {error.strerror or error}"
             ) from error
-        self._guard.watch(self._process.pid)
-        for task in (self._read_stderr(), self._wait()):
-            self._background.add(asyncio.ensure_future(task))
+        self._process = asyncio.subprocess.Process(pipes, protocol, loop)
+        self._watching = loop.create_task(self._watch(pipes, protocol))
+        self._guard.watch(self._process.pid, self._mark)
 
     def _environment(self) -> dict[str, str]:
         """The same variables as the SDK's own transport sets, over a cleaned environment."""
@@ -95,6 +127,7 @@ class CLITransport(Transport):
             "CLAUDE_CODE_SDK_READS_SESSION_STATE": "1",
             **self._options.env,
             "CLAUDE_AGENT_SDK_VERSION": sdk_version,
+            MARK: self._mark,
         }
         if self._options.enable_file_checkpointing:
             environment["CLAUDE_CODE_ENABLE_SDK_FILE_CHECKPOINTING"] = "true"
@@ -106,7 +139,7 @@ class CLITransport(Transport):
         """Send one line to the CLI. Raises ``CLIConnectionError`` once it is gone."""
         async with self._write_lock:
             stdin = self._process.stdin if self._process else None
-            if stdin is None or self._closing or self.exit_code is not None:
+            if stdin is None or not self.is_ready():
                 raise CLIConnectionError("Claude Code is not running.")
             try:
                 stdin.write(data.encode())
@@ -115,7 +148,9 @@ class CLITransport(Transport):
                 raise CLIConnectionError("Claude Code closed its input.") from error
 
     def read_messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the CLI prints, one JSON object a line, until it exits."""
+        """Yield what the CLI prints, one JSON object a line. Raises ``CLIConnectionError`` when
+        it has ended, so that nobody waits for an answer that cannot come any more.
+        """
         return self._messages()
 
     async def _messages(self) -> AsyncIterator[dict[str, Any]]:
@@ -133,8 +168,10 @@ class CLITransport(Transport):
             for line in lines:
                 # Some builds print diagnostics among their messages; a message is an object.
                 if line.startswith(b"{"):
-                    yield json.loads(line)
-        await self._process.wait()
+                    yield _parse(line)
+        assert self._watching is not None
+        await asyncio.wait([self._watching])
+        raise CLIConnectionError(f"Claude Code ended (exit code {self.exit_code}).")
 
     async def end_input(self) -> None:
         """Close the CLI's stdin: it exits when it is idle."""
@@ -143,22 +180,31 @@ class CLITransport(Transport):
                 self._process.stdin.close()
 
     async def close(self) -> None:
-        """End the CLI: its stdin first, then SIGTERM, then SIGKILL; nothing of its group is left
-        after it.
+        """End the CLI: its stdin first, then SIGTERM, then SIGKILL; the guard ends what it leaves
+        behind. May be called by several at once, and cancelled: the CLI ends all the same.
         """
-        self._closing = True
-        if self._process is None:
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        if self._watching is None:
             return
         await self.end_input()
-        if not await self._gone(_EXIT_GRACE):
-            self._signal("terminate")
-            if not await self._gone(_EXIT_GRACE):
-                self._signal("kill")
-        # Shielded, since a cancelled close must not leave a process that nobody waits for.
-        await asyncio.shield(asyncio.gather(*self._background, return_exceptions=True))
+        for signal in ("terminate", "kill"):
+            if (await asyncio.wait([self._watching], timeout=_EXIT_GRACE))[0]:
+                return
+            self._signal(signal)
+        await self._watching
+
+    def terminate(self) -> None:
+        """Tell the CLI to end at once, in the middle of its turn. ``close()`` still has to be
+        awaited.
+        """
+        self._signal("terminate")
 
     def kill(self) -> None:
-        """End the CLI at once. ``close()`` still has to be awaited."""
+        """End the CLI at once, whatever it says. ``close()`` still has to be awaited."""
         self._signal("kill")
 
     def _signal(self, how: str) -> None:
@@ -166,19 +212,22 @@ class CLITransport(Transport):
             with suppress(ProcessLookupError):
                 getattr(self._process, how)()
 
-    async def _gone(self, seconds: float) -> bool:
+    async def _watch(self, pipes: asyncio.SubprocessTransport, protocol: _Watched) -> None:
+        """Collect what the CLI writes to its standard error; when it has ended, let go of its
+        pipes and its name.
+        """
         assert self._process is not None
+        reading = asyncio.get_running_loop().create_task(self._read_stderr())
         try:
-            await asyncio.wait_for(asyncio.shield(self._process.wait()), seconds)
-        except TimeoutError:
-            return False
-        return True
-
-    async def _wait(self) -> None:
-        assert self._process is not None
-        code = await self._process.wait()
+            await protocol.exited.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PIPE_GRACE):
+                    await protocol.silent.wait()
+        finally:
+            pipes.close()  # at the end of an event loop that nobody tidied up, it kills too
+        await reading
         self._guard.release(self._process.pid)
-        logger.debug("Claude Code %d ended with %d", self._process.pid, code)
+        logger.debug("Claude Code %d ended with %s", self._process.pid, self.exit_code)
 
     async def _read_stderr(self) -> None:
         assert self._process is not None
@@ -189,4 +238,11 @@ class CLITransport(Transport):
 
     def is_ready(self) -> bool:
         """Whether the CLI runs and takes messages."""
-        return self._process is not None and self.exit_code is None and not self._closing
+        return self._process is not None and self.exit_code is None and self._ending is None
+
+
+def _parse(line: bytearray) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise CLIConnectionError(f"Claude Code printed {line[:200]!r}, not JSON.") from error
