@@ -51,7 +51,7 @@ def find_cli(configured: str | Path | None = None) -> CLI:
             return CLI(path.absolute(), "configured")
         raise CLINotFound(
             f"The configured Claude Code CLI {str(path)!r} is not an executable file. "
-            "Correct CCApiApp.cli_path, or leave it empty to use the one that comes with "
+            "Correct the option cli_path, or leave it empty to use the one that comes with "
             "claude-agent-sdk."
         )
     if (bundled := _bundled()) is not None:
@@ -61,7 +61,7 @@ def find_cli(configured: str | Path | None = None) -> CLI:
     raise CLINotFound(
         "Claude Code was not found: this platform's claude-agent-sdk carries none, and there is "
         "no `claude` on PATH. Install it with `npm install -g @anthropic-ai/claude-code`, or name "
-        "it in CCApiApp.cli_path."
+        "it in the option cli_path."
     )
 
 

@@ -288,7 +288,7 @@ class Conversation:
         if stopping.timed_out and not turn.interrupted and end.reason == "interrupted":
             raise TurnTimeout(
                 f"The turn took longer than {self._pool.limits.turn_timeout:g} seconds and was "
-                "interrupted. Ask for less at once, or raise CCApiApp.turn_timeout."
+                "interrupted. Ask for less at once, or raise the option turn_timeout."
             )
         return end
 
@@ -344,10 +344,13 @@ class _Stopping:
 
     async def _stop(self) -> None:
         for pause in _INTERRUPT_PAUSES:
-            await self._process.interrupt()
+            # Never into the turn that may come after it.
+            if self.over.is_set():
+                return
+            if not await self._process.interrupt():
+                break
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self.over.wait()
-            if self.over.is_set():
-                return
-        self._process.kill()
+        if not self.over.is_set():
+            self._process.kill()

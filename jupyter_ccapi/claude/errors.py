@@ -58,7 +58,7 @@ class UnknownModel(ClaudeError):
         super().__init__(
             f"The model {model!r} does not exist here. Known names: {', '.join(known)}; "
             "any claude-* name and the ids of Bedrock and Vertex work too, and "
-            "CCApiApp.model_map adds names of your own."
+            "the server's option model_map adds names of your own."
         )
 
 

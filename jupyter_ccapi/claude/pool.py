@@ -96,7 +96,7 @@ class Pool:
             raise QueueFull(
                 f"All {self.limits.max_processes} Claude Code processes are busy and "
                 f"{self.waiting} requests wait already. Try again later, or raise "
-                "CCApiApp.max_processes or CCApiApp.max_queue.",
+                "the option max_processes or max_queue.",
                 retry_after=self._expected_wait(),
             )
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
@@ -110,7 +110,7 @@ class Pool:
             if isinstance(error, TimeoutError):
                 raise QueueTimeout(
                     f"No Claude Code process came free within {self.limits.queue_deadline:g} "
-                    "seconds. Try again later, or raise CCApiApp.max_processes.",
+                    "seconds. Try again later, or raise the option max_processes.",
                     retry_after=self._expected_wait(),
                 ) from None
             raise

@@ -190,15 +190,16 @@ class Process:
             stderr=self._transport.stderr,
         )
 
-    async def interrupt(self) -> None:
-        """Ask the CLI to end its turn; its result still comes through ``turn()``. A CLI that does
-        not answer is killed.
+    async def interrupt(self) -> bool:
+        """Ask the CLI to end its turn, whose result still comes through ``turn()``; False where it
+        does not even answer.
         """
         try:
             async with asyncio.timeout(_ANSWER_PATIENCE):
                 await self._client.interrupt()
         except Exception:
-            self.kill()
+            return False
+        return True
 
     async def close(self) -> None:
         """End the process; safe to call twice. One in the middle of a turn is told to end at once:

@@ -27,6 +27,6 @@ class TurnStopped(KeyboardInterrupt):
 def cell_error(error: ClaudeError) -> CellError:
     """Put an error of the core into a notebook's words.
 
-    The core names options as the server's configuration does; a kernel's carry the magics' name.
+    The core names an option by itself (the option cli_path); `%config` wants the magics' name too.
     """
-    return CellError(str(error).replace("CCApiApp.", "ClaudeMagics."))
+    return CellError(str(error).replace("the option ", "the option ClaudeMagics."))

@@ -34,7 +34,7 @@ def test_a_configured_one_that_is_wrong_is_never_passed_over(tmp_path: Path, kin
         path.mkdir()
     elif kind == "no program":
         a_file(path, mode=0o644)
-    with pytest.raises(CLINotFound, match=r"CCApiApp\.cli_path") as failure:
+    with pytest.raises(CLINotFound, match="the option cli_path") as failure:
         find_cli(path)
     assert str(path) in str(failure.value)
 

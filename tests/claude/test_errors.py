@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_ccapi.claude import Conversation, Options, Pool, RateLimit, TextDelta, find_cli, query
+from jupyter_ccapi.claude import (
+    Conversation,
+    Options,
+    Pool,
+    RateLimit,
+    TextDelta,
+    TurnStarted,
+    find_cli,
+    query,
+)
 from jupyter_ccapi.claude.errors import (
     CLINotFound,
     CLIStartFailed,
@@ -41,10 +50,15 @@ async def test_what_the_models_api_refuses(
 ) -> None:
     conversation = Conversation(pool, chat)
     model.script(*[Reply(error=ApiError(status, "", "said the API"))] * ATTEMPTS)
+    turn = conversation.send("hello")
     with pytest.raises(ModelError) as failure:
-        await conversation.send("hello").finish()
+        await turn.finish()
     assert type(failure.value) is kind
     assert failure.value.status == status
+    # What the CLI says about it is no answer of the model.
+    assert isinstance(await anext(turn), TurnStarted)
+    with pytest.raises(ModelError):
+        await until(turn, TextDelta)
     assert len(str(failure.value)) > 20
     model.clear()
     model.script(Reply("hello again"))

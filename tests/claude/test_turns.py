@@ -219,7 +219,7 @@ async def test_images_reach_the_model(pool: Pool, model: OfflineModel, chat: Opt
         "gg=="
     )
     source = {"type": "base64", "media_type": "image/png", "data": pixel}
-    blocks = [{"type": "text", "text": "look"}, {"type": "image", "source": source}]
+    blocks: Any = [{"type": "text", "text": "look"}, {"type": "image", "source": source}]
     await query(pool, blocks, chat).finish()
     request = model.main_requests[-1]
     assert (request.user_text, request.images) == ("look", 1)

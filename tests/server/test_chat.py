@@ -259,7 +259,7 @@ class TestWithoutCLI:
         answer = await call(*CHAT, json=chat())
         assert answer.status == 503
         assert answer.body["error"]["code"] == "claude_code_unavailable"
-        assert "CCApiApp.cli_path" in answer.body["error"]["message"]
+        assert "the option cli_path" in answer.body["error"]["message"]
         assert answer.headers["x-should-retry"] == "false"
 
     async def test_the_models_known_without_it_are_listed(self, call: Call) -> None:
