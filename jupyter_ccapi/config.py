@@ -8,7 +8,24 @@
 from traitlets import Dict, Float, HasTraits, Int, TraitError, Unicode, validate
 
 
-class ServerOptions(HasTraits):
+class CoreOptions(HasTraits):
+    """What the server and the magics both need to know."""
+
+    cli_path = Unicode(
+        "",
+        help="""The Claude Code executable. Empty: the one that comes with claude-agent-sdk,
+        else `claude` on PATH.""",
+    ).tag(config=True)
+
+    turn_timeout = Float(
+        600.0,
+        min=1.0,
+        help="""Seconds that a turn may take before it is interrupted: a request is then answered
+        504, a cell fails.""",
+    ).tag(config=True)
+
+
+class ServerOptions(CoreOptions):
     """What an administrator or user of the server can set."""
 
     url_prefix = Unicode(
@@ -30,12 +47,6 @@ class ServerOptions(HasTraits):
         {"gpt-4o": "sonnet", "gpt-4o-mini": "haiku"}.""",
     ).tag(config=True)
 
-    cli_path = Unicode(
-        "",
-        help="""The Claude Code executable. Empty: the one that comes with claude-agent-sdk,
-        else `claude` on PATH.""",
-    ).tag(config=True)
-
     cli_environment = Dict(
         key_trait=Unicode(),
         value_trait=Unicode(),
@@ -52,8 +63,8 @@ class ServerOptions(HasTraits):
     max_queue = Int(
         64,
         min=0,
-        help="""How many requests may wait for a process; one more is answered 429 with Retry-
-        After.""",
+        help="""How many requests may wait for a process; one more is answered 429 with a
+        Retry-After.""",
     ).tag(config=True)
 
     queue_deadline = Float(
@@ -73,12 +84,6 @@ class ServerOptions(HasTraits):
         30.0, min=1.0, help="""Seconds that a Claude Code process may take to come up."""
     ).tag(config=True)
 
-    turn_timeout = Float(
-        600.0,
-        min=1.0,
-        help="""Seconds that a turn may take before it is interrupted and answered 504.""",
-    ).tag(config=True)
-
     keep_alive = Float(
         15.0,
         min=0.05,
@@ -94,7 +99,7 @@ class ServerOptions(HasTraits):
         return prefix
 
 
-class NotebookOptions(HasTraits):
+class NotebookOptions(CoreOptions):
     """What a user of the magics can set."""
 
     model = Unicode(
@@ -103,18 +108,6 @@ class NotebookOptions(HasTraits):
         full name. Empty: Claude Code's own default.""",
     ).tag(config=True)
 
-    cli_path = Unicode(
-        "",
-        help="""The Claude Code executable. Empty: the one that comes with claude-agent-sdk,
-        else `claude` on PATH.""",
-    ).tag(config=True)
-
     updates_per_second = Float(
         12.0, min=0.5, max=60.0, help="""How often a streaming answer is drawn anew."""
-    ).tag(config=True)
-
-    turn_timeout = Float(
-        600.0,
-        min=1.0,
-        help="""Seconds that a turn may take before it is interrupted and the cell fails.""",
     ).tag(config=True)
