@@ -114,7 +114,6 @@ def serve(folder: Path, *, port: int, open_browser: bool) -> None:
     arguments = [
         f"--ServerApp.root_dir={folder / 'notebooks'}",
         f"--ServerApp.port={port}",
-        f"--ServerApp.open_browser={open_browser}",
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.answer_yes=True",
         "--ServerApp.log_level=WARN",
@@ -135,8 +134,10 @@ def serve(folder: Path, *, port: int, open_browser: bool) -> None:
             f"--LabApp.default_url=/lab/tree/{_FIRST_NOTEBOOK}",
         ]
     else:
+        # A server without Lab has no page to look at.
+        open_browser = False
         app = import_item("jupyter_server.serverapp.ServerApp")
-    app.launch_instance(argv=arguments)
+    app.launch_instance(argv=[*arguments, f"--ServerApp.open_browser={open_browser}"])
 
 
 class Guide(threading.Thread):

@@ -22,7 +22,7 @@ _FIRST = Histogram("ccapi_first_token_seconds", "From the request to the first d
 _TOTAL = Histogram("ccapi_request_seconds", "From the request to its end.")
 _PROCESSES = Gauge(
     "ccapi_processes",
-    "Claude Code processes, by state; waiting counts requests in the queue.",
+    "Claude Code processes, by state; queue counts requests that wait for one.",
     ["state"],
 )
 
@@ -45,7 +45,7 @@ class Stats:
         self._total: deque[float] = deque(maxlen=_WINDOW)
         _PROCESSES.labels("busy").set_function(lambda: pool.count("busy"))
         _PROCESSES.labels("idle").set_function(lambda: pool.count("idle"))
-        _PROCESSES.labels("waiting").set_function(lambda: pool.waiting)
+        _PROCESSES.labels("queue").set_function(lambda: pool.waiting)
 
     def begin(self, route: str) -> "Record":
         """Count a request from now on."""
@@ -72,7 +72,7 @@ class Stats:
             "processes": {
                 "idle": self._pool.count("idle"),
                 "busy": self._pool.count("busy"),
-                "waiting": self._pool.waiting,
+                "queue": self._pool.waiting,
                 "max": self._pool.limits.max_processes,
             },
         }

@@ -20,6 +20,7 @@ import pytest
 from jupyter_ccapi.demo import OfflineModel, Reply
 from jupyter_ccapi.demo.command import ask
 from jupyter_ccapi.demo.command import make_environment as make_demo_environment
+from jupyter_ccapi.server.standalone import StandaloneServer
 from tests.servers import TOKEN, Server, gone, jupyter_server, make_environment, serving
 
 
@@ -85,7 +86,9 @@ def test_alone_it_serves_the_api_on_loopback_and_nothing_of_jupyters(
         assert TOKEN not in log
 
 
-def test_its_port_is_8080(environment: dict[str, str]) -> None:
+def test_its_port_is_8080_on_loopback_and_its_help_says_so(environment: dict[str, str]) -> None:
+    standalone = StandaloneServer()
+    assert (standalone.ip, standalone.port) == ("127.0.0.1", 8080)
     shown = run("--help", environment=environment).stdout
     assert "http://127.0.0.1:8080" in shown
     assert re.search(r"demo\n\s+Try everything offline", shown)

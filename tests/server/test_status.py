@@ -36,7 +36,7 @@ async def test_the_figures_are_those_of_the_requests(call: Call, model: OfflineM
     assert after["cost_usd"] > 0
     assert 0 < after["latency_ms"]["first_token"]["p50"] <= after["latency_ms"]["total"]["p95"]
     assert after["processes"]["max"] == 4
-    assert {"busy", "idle", "waiting"} <= set(after["processes"])
+    assert {"busy", "idle", "queue"} <= set(after["processes"])
     assert after["uptime_seconds"] >= 0
     assert re.match(r"\d+\.\d+", after["version"])
 
