@@ -119,8 +119,6 @@ class Pool:
         """Start the process of a claimed slot. Raises ``CLINotFound`` or ``CLIStartFailed``, and
         ``ConversationClosed`` where the slot is released meanwhile.
         """
-        if slot.closing:
-            raise ConversationClosed("pool")
         cli = self._find()
         # In a task of its own, which the slot's release ends in good order, also for a caller that
         # is cancelled.

@@ -83,7 +83,7 @@ class TurnReader:
                     if isinstance(block, ToolResultBlock):
                         yield ToolResult(block.tool_use_id, block.content, bool(block.is_error))
             case RateLimitEvent(rate_limit_info=info):
-                self._resets_at = info.resets_at if info.status == "rejected" else None
+                self._resets_at = info.resets_at
                 yield RateLimit(info.status, info.resets_at, info.rate_limit_type)
             case ResultMessage():
                 yield self._end(message)

@@ -43,22 +43,26 @@ _PIPE_GRACE = 0.5
 
 
 class _Watched(SubprocessStreamProtocol):
-    """Says when the process has ended. ``Process.wait()`` will not do: it waits, in some versions
-    of Python, until nobody holds the pipes any more either.
+    """Says when the process has ended, and when nothing more will come from it.
+    ``Process.wait()`` will not do: it waits, in some versions of Python, until nobody holds the
+    pipes any more either.
     """
 
     def __init__(self) -> None:
         super().__init__(limit=1 << 16, loop=asyncio.get_running_loop())
         self.exited = asyncio.Event()
         self.silent = asyncio.Event()
+        self._speaking = {1, 2}  # its standard output and standard error
 
     def process_exited(self) -> None:
         super().process_exited()
         self.exited.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.silent.set()
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        super().pipe_connection_lost(fd, exc)
+        self._speaking.discard(fd)
+        if not self._speaking:
+            self.silent.set()
 
 
 class CLITransport(Transport):

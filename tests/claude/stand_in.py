@@ -7,6 +7,7 @@ the bottom, or `none`.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,6 +83,16 @@ def goes_on() -> None:
     """Never end a turn."""
 
 
+def busy() -> None:
+    """Never end a turn, nor read on in it."""
+
+    def answer() -> None:
+        while True:
+            time.sleep(60)
+
+    serve(answer)
+
+
 def exits() -> None:
     """End before anything was said."""
     print("stand-in: there is no room here", file=sys.stderr)
@@ -117,15 +128,13 @@ def leaves_a_child() -> None:
     def answer() -> None:
         held = {"stdin": subprocess.DEVNULL, "start_new_session": True}
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], **held)  # type: ignore[call-overload]
-        os.abort()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     serve(answer)
 
 
 def immortal() -> None:
     """Serve, and end neither at the end of the input nor when told to."""
-    import signal
-
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     serve()
     while True:
@@ -150,6 +159,7 @@ def tells() -> None:
 
 FAULTS: dict[str, Callable[[], None]] = {
     "none": serve,
+    "busy": busy,
     "endless": lambda: serve(goes_on),
     "stubborn": lambda: serve(goes_on, interrupts="answered"),
     "deaf": lambda: serve(goes_on, interrupts="ignored"),

@@ -19,6 +19,7 @@ from jupyter_ccapi.claude.errors import (
 from jupyter_ccapi.demo import OfflineModel, Reply
 from tests.claude.conftest import MakePool
 from tests.claude.support import (
+    PATIENCE,
     asked,
     cli_starting,
     clis,
@@ -239,16 +240,45 @@ async def test_closing_while_a_process_starts(
     assert psutil.Process().children() == []
 
 
-async def test_closing_in_the_moment_when_a_place_was_given(
-    pool: Pool, chat: Options, home: Path
+async def test_closing_does_not_wait_for_a_start(
+    make_pool: MakePool, tmp_path: Path, home: Path
 ) -> None:
+    pool = make_pool(find=stand_in(tmp_path, "silent"), start_timeout=600)
+    turn = query(pool, "hello")
+    await cli_starting(home)
+    async with asyncio.timeout(PATIENCE):
+        await pool.close()
+    with pytest.raises(ConversationClosed):
+        await turn.finish()
+
+
+async def test_closing_does_not_wait_for_a_turn(
+    make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_ccapi.claude.transport._EXIT_GRACE", 60)
+    pool = make_pool(find=stand_in(tmp_path, "busy"))
+    turn = query(pool, "hello")
+    await until(turn, TextDelta)
+    async with asyncio.timeout(PATIENCE):
+        await pool.close()
+    with pytest.raises(ConversationClosed):
+        await turn.finish()
+
+
+async def test_closing_in_the_moment_when_a_place_was_given(
+    make_pool: MakePool, chat: Options, home: Path
+) -> None:
+    pool = make_pool(max_processes=1)
+    slot = await pool.claim("")
     turn = query(pool, "hello", chat)
-    await asyncio.sleep(0)
+    await eventually(lambda: pool.waiting == 1)
+    pool.release(slot)
+    await slot.gone.wait()
+    assert pool.count("busy") == 1
     await pool.close()
     with pytest.raises(ConversationClosed):
         await turn.finish()
     assert clis(home) == []
-    assert pool.count("busy") == 0
 
 
 async def test_closing_goes_on_when_nobody_waits_for_it(
