@@ -116,7 +116,7 @@ class Turn:
         else:
             logger.error("A turn failed in a way that nobody foresaw", exc_info=error)
             outcome = TurnFailed(
-                f"The turn failed inside this program ({type(error).__name__}: {error})."
+                "The turn failed inside jupyter_ccapi; the log of the server or kernel says more."
             )
         if isinstance(outcome, TurnEnd):
             self.end = outcome
@@ -200,15 +200,20 @@ class Conversation:
             self._current = turn
             try:
                 end = await self._answer(turn, content)
-            except BaseException:
+            except BaseException as error:
                 self._let_go()
+                if isinstance(error, ClaudeError) and error.spent is not None:
+                    self._count(error.spent)
                 raise
             finally:
                 self._current = None
             self.turns += 1
-            self.usage += end.usage
-            self.cost_usd += end.cost_usd
+            self._count(end)
             return end
+
+    def _count(self, end: TurnEnd) -> None:
+        self.usage += end.usage
+        self.cost_usd += end.cost_usd
 
     async def _answer(self, turn: Turn, content: Content) -> TurnEnd:
         slot = await self._ready()

@@ -22,6 +22,7 @@
       * ``RateLimited``
       * ``Overloaded``
 
+    * ``PromptTooLong``
     * ``ProcessDied``
     * ``TurnTimeout``
 
@@ -31,9 +32,19 @@ The message of each is a whole sentence for a person: what happened and what to 
 no HTTP; ``jupyter_ccapi.openai.errors`` alone says which status each becomes.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .events import TurnEnd
+
 
 class ClaudeError(Exception):
-    """Base of every error that the core raises on purpose."""
+    """Base of every error that the core raises on purpose.
+
+    ``spent`` is what a turn had cost when it failed, where the CLI said so: it is paid for too.
+    """
+
+    spent: "TurnEnd | None" = None
 
 
 class InvalidOption(ClaudeError):
@@ -146,6 +157,15 @@ class Overloaded(ModelError):
     """The model is overloaded (the API's 529 or 503)."""
 
 
+class PromptTooLong(TurnFailed):
+    """The prompt and what was said before it do not fit into the model's context."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The conversation is too long for the model: shorten it, or begin a new one."
+        )
+
+
 class ProcessDied(TurnFailed):
     """The CLI ended in the middle of a turn.
 
@@ -166,4 +186,8 @@ class ConversationClosed(ClaudeError):
     """The conversation, or the pool behind it, is closed."""
 
     def __init__(self, what: str = "conversation") -> None:
-        super().__init__(f"This {what} is closed; start a new one.")
+        super().__init__(
+            "Claude Code is being shut down here: try again when the server or kernel is back."
+            if what == "pool"
+            else f"This {what} is closed; start a new one."
+        )

@@ -127,6 +127,8 @@ def _chat(options: Options) -> dict[str, Any]:
         "system_prompt": options.system_prompt or "",
         "env": {
             "CLAUDE_CODE_MAX_RETRIES": "0",
+            # A history that is too long is an error; the CLI would send a summary in its place.
+            "DISABLE_COMPACT": "1",
             "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
         },
         "extra_args": {"disable-slash-commands": None},

@@ -238,7 +238,7 @@ def _prompt_in_file(options: ClaudeAgentOptions, path: Path) -> ClaudeAgentOptio
     if not text:
         return options
     path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode("utf-8", "replace"))
     if isinstance(prompt, str):
         return replace(options, system_prompt={"type": "file", "path": str(path)})
     rest: Any = {name: value for name, value in prompt.items() if name != "append"}

@@ -19,7 +19,15 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from .errors import ClaudeError, ModelError, NotLoggedIn, Overloaded, RateLimited, TurnFailed
+from .errors import (
+    ClaudeError,
+    ModelError,
+    NotLoggedIn,
+    Overloaded,
+    PromptTooLong,
+    RateLimited,
+    TurnFailed,
+)
 from .events import (
     EndReason,
     Event,
@@ -159,13 +167,14 @@ class TurnReader:
         self.total = Spent(result.total_cost_usd or 0.0, _tokens(result))
         before = self._before(self.total.tokens - reported.total_tokens)
         reason: EndReason = "completed"
+        failed = False
         if result.terminal_reason in _ABORTED:
             reason = "interrupted"
         elif result.subtype in _LIMITS:
             reason = _LIMITS[result.subtype]
-        elif result.is_error or result.subtype != "success":
-            raise self._failure(result)
-        return self._turn_end(
+        else:
+            failed = result.is_error or result.subtype != "success"
+        end = self._turn_end(
             reason,
             # An interrupted turn's result reports nothing; what its stream said until then was
             # spent all the same.
@@ -174,6 +183,11 @@ class TurnReader:
             structured_output=result.structured_output,
             permission_denials=list(result.permission_denials or []),
         )
+        if failed:
+            failure = self._failure(result)
+            failure.spent = end
+            raise failure
+        return end
 
     def _before(self, tokens: int) -> Spent:
         """What the CLI had counted before this turn, in which it had these tokens at most.
@@ -198,7 +212,9 @@ class TurnReader:
     def _failure(self, result: ResultMessage) -> ClaudeError:
         said = "; ".join(result.errors or []) or result.result or result.subtype
         status = result.api_error_status
-        if self._error == "authentication_failed" or status == 401:
+        if said.lower().startswith("prompt is too long"):
+            return PromptTooLong()
+        if status == 401 or (self._error == "authentication_failed" and status != 403):
             return NotLoggedIn(said.rstrip(".") if status else None)
         if status == 429 or self._error == "rate_limit":
             wait = max(self._resets_at - time.time(), 1.0) if self._resets_at else None

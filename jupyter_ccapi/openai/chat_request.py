@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from jupyter_ccapi.claude import Message
@@ -116,13 +117,10 @@ def _turns(messages: list[dict[str, Any]]) -> list[Message]:
     """The user's and assistant's messages; neighbours of one role are one turn, as the Messages
     API has it.
     """
-    turns: list[Message] = []
-    for role, text in _spoken(messages):
-        if turns and turns[-1].role == role:
-            turns[-1] = Message(role, f"{turns[-1].content}\n\n{text}")
-        else:
-            turns.append(Message(role, text))
-    return turns
+    return [
+        Message(role, "\n\n".join(text for _, text in group))
+        for role, group in groupby(_spoken(messages), key=lambda spoken: spoken[0])
+    ]
 
 
 def _spoken(messages: list[dict[str, Any]]) -> Iterator[tuple[Any, str]]:

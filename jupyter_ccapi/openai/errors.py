@@ -89,6 +89,8 @@ def from_core(error: core.ClaudeError) -> APIError:
             return APIError(429, said, code="server_busy", retry_after=error.retry_after)
         case core.RateLimited():
             return APIError(429, said, code="rate_limit_exceeded", retry_after=error.retry_after)
+        case core.PromptTooLong():
+            return invalid("messages", said, code="context_length_exceeded")
         case core.ModelError():
             return _from_model(error)
         case core.TurnTimeout():

@@ -72,6 +72,8 @@ def _describe(error: ValidationError) -> APIError:
             said = f"{name} must be one of {values}, not {_short(instance)}."
         case "minItems" | "minLength":
             said = f"{name} must not be empty."
+        case "maxLength":
+            said = f"{name} may have at most {rule} characters."
         case "maxItems":
             said = f"{name} may have at most {rule} entries."
         case "minimum":

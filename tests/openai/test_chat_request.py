@@ -112,6 +112,7 @@ def test_unknown_parameters_are_tolerated() -> None:
         ({"messages": [{"role": "assistant", "content": "Hi"}, HELLO]}, "messages"),
         ({"messages": [HELLO], "model": 4}, "model"),
         ({"messages": [HELLO], "model": ""}, "model"),
+        ({"messages": [HELLO], "model": "claude-" + "a" * 300}, "model"),
         ({"messages": [HELLO], "stream": "yes"}, "stream"),
         ({"messages": [HELLO], "stream_options": []}, "stream_options"),
         ({"messages": [HELLO], "temperature": "hot"}, "temperature"),

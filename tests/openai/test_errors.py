@@ -23,6 +23,7 @@ from jupyter_ccapi.openai.errors import from_core
         (core.ModelError("No.", status=404), 404, "invalid_request_error", "model_not_found"),
         (core.ModelError("No.", status=500), 502, "api_error", "model_error"),
         (core.ModelError("No."), 502, "api_error", "model_error"),
+        (core.PromptTooLong(), 400, "invalid_request_error", "context_length_exceeded"),
         (core.ProcessDied("No."), 502, "api_error", "process_died"),
         (core.TurnTimeout("No."), 504, "api_error", "turn_timeout"),
         (core.TurnFailed("No."), 502, "api_error", "turn_failed"),

@@ -50,6 +50,24 @@ async def test_liveness_needs_no_token_and_tells_nothing(call: Call) -> None:
     assert (answer.status, answer.body) == (200, {"status": "ok"})
 
 
+async def test_a_probe_may_ask_by_head(call: Call) -> None:
+    assert (await call("health", headers=NO_TOKEN, method="HEAD")).status == 200
+
+
+async def test_a_foreign_host_name_is_refused_with_the_options_that_decide(call: Call) -> None:
+    answer = await call("v1", "models", headers={"Host": "elsewhere.example"})
+    assert answer.status == 403
+    assert "ServerApp.allow_remote_access" in answer.body["error"]["message"]
+
+
+async def test_a_failed_request_is_logged_by_its_id(
+    call: Call, app: CCApiApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.log.propagate = True
+    await call("v1", "chat", "completions", headers={"x-request-id": "mine-2"}, **options("POST"))
+    assert "missing_required_parameter (mine-2)" in caplog.text
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_an_unknown_path_under_v1_is_a_404_in_json(method: str, call: Call) -> None:
     answer = await call("v1", "embeddings", **options(method))

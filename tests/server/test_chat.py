@@ -190,6 +190,7 @@ async def test_a_client_that_goes_away_interrupts_its_turn(
     [
         (ApiError(400), 400, "model_refused_request"),
         (ApiError(401), 401, "not_logged_in"),
+        (ApiError(403), 403, "model_forbidden"),
         (ApiError(404), 404, "model_not_found"),
         (ApiError(429, retry_after=7), 429, "rate_limit_exceeded"),
         (ApiError(500), 502, "model_error"),
@@ -329,3 +330,40 @@ async def test_a_cli_that_is_killed_mid_stream_ends_the_stream_with_an_error(
     *_, error = events(received.decode())
     assert error["error"]["code"] == "process_died"
     assert (await call(*CHAT, json=chat("Again"))).status == 200
+
+
+async def test_a_conversation_that_is_too_long_is_refused_and_never_summed_up(
+    call: Call, model: OfflineModel
+) -> None:
+    turns = [{"role": "user", "content": "word " * 500_000}, {"role": "assistant", "content": "I"}]
+    body = {"model": "haiku", "messages": [*turns, *turns, *chat()["messages"]]}
+    answer = await call(*CHAT, json=body)
+    assert (answer.status, answer.body["error"]["code"]) == (400, "context_length_exceeded")
+    assert answer.body["error"]["param"] == "messages"
+    assert model.requests == []
+
+
+async def test_a_body_over_the_limit_is_a_413(call: Call) -> None:
+    answer = await call(*CHAT, json=chat("x" * (33 << 20)))
+    assert (answer.status, answer.body["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_text_that_is_no_text_reaches_the_model_as_far_as_it_can(
+    call: Call, model: OfflineModel
+) -> None:
+    system = {"role": "system", "content": "half \ud800 a pair"}
+    user = {"role": "user", "content": "nul \x00 and \udfff"}
+    answer = await call(*CHAT, json={"messages": [system, user]})
+    assert answer.status == 200
+    assert "a pair" in model.main_requests[-1].system_text
+
+
+async def test_a_failed_turn_counts_what_it_cost(call: Call, model: OfflineModel) -> None:
+    """The CLI has the model go on where an answer breaks off, and gives up in the end."""
+    broken = Reply("one two", error=ApiError(529), input_tokens=100)
+    model.script(*[broken] * 12)
+    answer = await call(*CHAT, json=chat())
+    assert answer.status >= 500
+    figures = (await call("stats")).body
+    assert figures["tokens"]["prompt"] > 0
+    assert figures["cost_usd"] > 0

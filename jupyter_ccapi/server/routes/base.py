@@ -68,6 +68,14 @@ class BaseHandler(ExtensionHandlerMixin, APIHandler):
 
     def fail(self, error: APIError) -> None:
         """Answer with an error; in a stream that has begun it is the last event."""
+        self.log.warning(
+            "%s %s failed: %d %s (%s)",
+            self.request.method,
+            self.request.path,
+            error.status,
+            error.code or error.type,
+            self.request_id,
+        )
         if self._headers_written:
             self.write(encode(error.body(self.request_id)))
             self.finish(set_content_type="text/event-stream")
@@ -86,6 +94,11 @@ class BaseHandler(ExtensionHandlerMixin, APIHandler):
         elif status_code == 500:
             self.log.error("request %s failed", self.request_id, exc_info=kwargs.get("exc_info"))
             message = f"The server failed; its log says more under {self.request_id}."
+        elif status_code == 403 and not self.check_host():
+            message = (
+                "The server does not answer to this Host name: its options "
+                "ServerApp.allow_remote_access and ServerApp.local_hostnames decide which it does."
+            )
         elif status_code == 405:
             message = f"{self.request.method} is not allowed on {self.request.path}."
         else:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from tornado import web
 
-from jupyter_ccapi.claude import ClaudeError, Event, TextDelta, ThinkingDelta, Turn, TurnEnd
+from jupyter_ccapi.claude import ClaudeError, Event, TextDelta, ThinkingDelta, Turn
 from jupyter_ccapi.openai.chat_request import ChatRequest, parse_chat
 from jupyter_ccapi.openai.chat_response import DONE, KEEP_ALIVE, ChatStream, completion, encode
 from jupyter_ccapi.openai.errors import APIError, from_core
@@ -13,6 +13,9 @@ from jupyter_ccapi.openai.validation import read_json
 
 from ..stats import Record
 from .base import BaseHandler, verb
+
+# What the Messages API takes at the most (https://docs.anthropic.com/en/api/overview).
+_MAX_BODY = 32 * 1024 * 1024
 
 
 class ChatCompletionsHandler(BaseHandler):
@@ -25,10 +28,10 @@ class ChatCompletionsHandler(BaseHandler):
         """Answer a chat."""
         self._task = asyncio.current_task()
         record = self.gateway.stats.begin("chat")
-        end: TurnEnd | None = None
         turn: Turn | None = None
         try:
-            request = parse_chat(read_json(self.request.body))
+            # Away from the loop: a body may be large, and others are being served.
+            request = await asyncio.to_thread(_read, self.request.body)
             turn = await self.gateway.chat(request, self.principal.id)
             async with turn:
                 await (self._stream if request.stream else self._complete)(request, turn, record)
@@ -43,10 +46,10 @@ class ChatCompletionsHandler(BaseHandler):
             raise
         except ClaudeError as core_error:
             api_error = from_core(core_error)
-            record.finish(api_error.code or str(api_error.status))
+            record.finish(api_error.code or str(api_error.status), core_error.spent)
             raise api_error from core_error
         finally:
-            record.finish("failed", end)
+            record.finish("failed")
 
     def on_connection_close(self) -> None:
         """The client is gone: end its turn, whatever it waits for."""
@@ -108,6 +111,13 @@ class ChatCompletionsHandler(BaseHandler):
     def _say_what_is_ignored(self, request: ChatRequest) -> None:
         if request.ignored:
             self.set_header("x-ccapi-ignored", ", ".join(request.ignored))
+
+
+def _read(body: bytes) -> ChatRequest:
+    """Parse a body. Raises ``APIError``."""
+    if len(body) > _MAX_BODY:
+        raise APIError(413, f"The body is over {_MAX_BODY >> 20} MB.", code="request_too_large")
+    return parse_chat(read_json(body))
 
 
 def _note(event: Event, record: Record) -> None:

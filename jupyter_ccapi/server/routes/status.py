@@ -22,6 +22,8 @@ class HealthHandler(BaseHandler):
         else:
             await ensure_async(self._deep())
 
+    head = get
+
     @verb("read")
     async def _deep(self) -> None:
         report = await self.gateway.health()
