@@ -54,7 +54,7 @@ class ServerOptions(CoreOptions):
         {"ANTHROPIC_BASE_URL": "https://gateway.example"}.""",
     ).tag(config=True)
 
-    max_processes = Int(
+    max_concurrent_sessions = Int(
         4,
         min=1,
         help="""How many Claude Code processes may run at once. Each takes 110 to 240 MB.""",

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 class Limits:
     """Bounds of a pool; times are in seconds."""
 
-    max_processes: int = 4
+    max_concurrent_sessions: int = 4
     max_queue: int = 64
     queue_deadline: float = 30.0
     idle_timeout: float = 600.0
@@ -91,12 +91,12 @@ class Pool:
         """Wait for a slot. Raises ``QueueFull``, ``QueueTimeout`` or ``ConversationClosed``."""
         if self._closed:
             raise ConversationClosed("pool")
-        coming_free = self.limits.max_processes - self.count("busy")
+        coming_free = self.limits.max_concurrent_sessions - self.count("busy")
         if self.waiting >= self.limits.max_queue + coming_free:
             raise QueueFull(
-                f"All {self.limits.max_processes} Claude Code processes are busy and "
+                f"All {self.limits.max_concurrent_sessions} Claude Code processes are busy and "
                 f"{self.waiting} requests wait already. Try again later, or raise "
-                "the option max_processes or max_queue.",
+                "the option max_concurrent_sessions or max_queue.",
                 retry_after=self._expected_wait(),
             )
         future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
@@ -110,7 +110,7 @@ class Pool:
             if isinstance(error, TimeoutError):
                 raise QueueTimeout(
                     f"No Claude Code process came free within {self.limits.queue_deadline:g} "
-                    "seconds. Try again later, or raise the option max_processes.",
+                    "seconds. Try again later, or raise the option max_concurrent_sessions.",
                     retry_after=self._expected_wait(),
                 ) from None
             raise
@@ -229,7 +229,7 @@ class Pool:
         """Hand free places to those who wait; where there are none, let the oldest idle processes
         give way.
         """
-        while self._queue and len(self._slots) < self.limits.max_processes:
+        while self._queue and len(self._slots) < self.limits.max_concurrent_sessions:
             owner, future = self._next()
             if not future.done():
                 self._served[owner] = time.monotonic()
@@ -292,5 +292,5 @@ class Pool:
 
     def _expected_wait(self) -> float:
         """Seconds until a new request would be served, going by the last turns; from 1 to 60."""
-        rounds = (self.waiting + 1) / self.limits.max_processes
+        rounds = (self.waiting + 1) / self.limits.max_concurrent_sessions
         return min(max(1.0, rounds * self._held_seconds), 60.0)

@@ -28,7 +28,7 @@ class Gateway:
         self.keep_alive = options.keep_alive
         self.pool = Pool(
             Limits(
-                max_processes=options.max_processes,
+                max_concurrent_sessions=options.max_concurrent_sessions,
                 max_queue=options.max_queue,
                 queue_deadline=options.queue_deadline,
                 idle_timeout=options.idle_timeout,

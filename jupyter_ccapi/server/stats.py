@@ -73,7 +73,7 @@ class Stats:
                 "idle": self._pool.count("idle"),
                 "busy": self._pool.count("busy"),
                 "queue": self._pool.waiting,
-                "max": self._pool.limits.max_processes,
+                "max": self._pool.limits.max_concurrent_sessions,
             },
         }
 

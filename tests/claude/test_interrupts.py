@@ -72,7 +72,7 @@ async def test_before_its_first_step(pool: Pool, model: OfflineModel, chat: Opti
 async def test_while_it_waits_for_a_process(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(max_processes=1)
+    pool = make_pool(max_concurrent_sessions=1)
     model.script(held())
     other = query(pool, "busy", chat)
     await until(other, TextDelta)

@@ -37,7 +37,7 @@ async def test_the_limit_holds_however_many_ask(make_pool: MakePool, tmp_path: P
     pool = make_pool(
         find=stand_in(tmp_path, "counted"),
         environment={"STAND_IN_FILE": str(log)},
-        max_processes=2,
+        max_concurrent_sessions=2,
     )
     turns = [query(pool, f"question {number}", owner=str(number % 3)) for number in range(20)]
     await asyncio.gather(*(turn.finish() for turn in turns))
@@ -54,7 +54,7 @@ async def test_the_limit_holds_however_many_ask(make_pool: MakePool, tmp_path: P
 async def test_real_processes_stay_within_the_limit(
     make_pool: MakePool, model: OfflineModel, chat: Options, home: Path
 ) -> None:
-    pool = make_pool(max_processes=2)
+    pool = make_pool(max_concurrent_sessions=2)
     counts = []
     turns = [query(pool, f"question {number}", chat) for number in range(5)]
     answers = asyncio.gather(*(turn.finish() for turn in turns))
@@ -79,7 +79,7 @@ def noting(order: list[str], name: str, turn: Turn) -> "asyncio.Task[None]":
 async def test_one_request_of_another_owner_is_served_before_the_rest_of_a_flood(
     make_pool: MakePool, tmp_path: Path, processes: int
 ) -> None:
-    pool = make_pool(find=stand_in(tmp_path), max_processes=processes)
+    pool = make_pool(find=stand_in(tmp_path), max_concurrent_sessions=processes)
     order: list[str] = []
     flood = [noting(order, "A", query(pool, "hello", owner="A")) for _ in range(8)]
     await eventually(lambda: pool.waiting == 8 - processes)
@@ -89,7 +89,7 @@ async def test_one_request_of_another_owner_is_served_before_the_rest_of_a_flood
 
 
 async def test_owners_are_served_in_turn(make_pool: MakePool, tmp_path: Path) -> None:
-    pool = make_pool(find=stand_in(tmp_path), max_processes=1)
+    pool = make_pool(find=stand_in(tmp_path), max_concurrent_sessions=1)
     order: list[str] = []
     turns = [noting(order, owner, query(pool, "hello", owner=owner)) for owner in "AAABBBC"]
     await asyncio.gather(*turns)
@@ -99,7 +99,7 @@ async def test_owners_are_served_in_turn(make_pool: MakePool, tmp_path: Path) ->
 async def test_a_full_queue_refuses_and_says_when_to_come_again(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
-    pool = make_pool(find=stand_in(tmp_path, "endless"), max_processes=1, max_queue=1)
+    pool = make_pool(find=stand_in(tmp_path, "endless"), max_concurrent_sessions=1, max_queue=1)
     running, waiting = query(pool, "hello"), query(pool, "hello")
     await until(running, TextDelta)
     with pytest.raises(QueueFull) as failure:
@@ -113,14 +113,16 @@ async def test_a_full_queue_refuses_and_says_when_to_come_again(
 async def test_without_a_queue_free_and_idle_places_are_taken_all_the_same(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
-    pool = make_pool(find=stand_in(tmp_path), max_processes=1, max_queue=0)
+    pool = make_pool(find=stand_in(tmp_path), max_concurrent_sessions=1, max_queue=0)
     for _ in range(2):
         await Conversation(pool).send("hello").finish()
     assert len(pool.pids()) == 1
 
 
 async def test_waiting_has_an_end(make_pool: MakePool, tmp_path: Path) -> None:
-    pool = make_pool(find=stand_in(tmp_path, "endless"), max_processes=1, queue_deadline=0.2)
+    pool = make_pool(
+        find=stand_in(tmp_path, "endless"), max_concurrent_sessions=1, queue_deadline=0.2
+    )
     running = query(pool, "hello")
     await until(running, TextDelta)
     with pytest.raises(QueueTimeout) as failure:
@@ -131,7 +133,7 @@ async def test_waiting_has_an_end(make_pool: MakePool, tmp_path: Path) -> None:
 
 
 async def test_who_stops_waiting_leaves_the_queue(make_pool: MakePool, tmp_path: Path) -> None:
-    pool = make_pool(find=stand_in(tmp_path, "endless"), max_processes=1)
+    pool = make_pool(find=stand_in(tmp_path, "endless"), max_concurrent_sessions=1)
     running = query(pool, "hello")
     await until(running, TextDelta)
     waiting = [asyncio.create_task(pool.claim("")) for _ in range(3)]
@@ -156,7 +158,7 @@ async def test_who_stops_waiting_leaves_the_queue(make_pool: MakePool, tmp_path:
 async def test_the_oldest_idle_process_gives_way_and_its_conversation_comes_back(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(max_processes=2)
+    pool = make_pool(max_concurrent_sessions=2)
     first, second, third = (Conversation(pool, chat) for _ in range(3))
     model.script(*(Reply(f"answer {number}") for number in range(1, 6)))
     await first.send("prompt 1").finish()
@@ -193,7 +195,7 @@ async def test_an_idle_process_ends_after_its_time(
 
 
 async def test_no_process_serves_two_owners(make_pool: MakePool, tmp_path: Path) -> None:
-    pool = make_pool(find=stand_in(tmp_path), max_processes=1)
+    pool = make_pool(find=stand_in(tmp_path), max_concurrent_sessions=1)
     seen: dict[str, set[int]] = {"A": set(), "B": set()}
     conversations = {owner: Conversation(pool, owner=owner) for owner in seen}
     for owner in "AABBA":
@@ -206,7 +208,7 @@ async def test_no_process_serves_two_owners(make_pool: MakePool, tmp_path: Path)
 async def test_closing_ends_everything(
     make_pool: MakePool, model: OfflineModel, chat: Options, home: Path
 ) -> None:
-    pool = make_pool(max_processes=2)
+    pool = make_pool(max_concurrent_sessions=2)
     idle = Conversation(pool, chat)
     await idle.send("hello").finish()
     model.script(held())
@@ -268,7 +270,7 @@ async def test_closing_does_not_wait_for_a_turn(
 async def test_closing_in_the_moment_when_a_place_was_given(
     make_pool: MakePool, chat: Options, home: Path
 ) -> None:
-    pool = make_pool(max_processes=1)
+    pool = make_pool(max_concurrent_sessions=1)
     slot = await pool.claim("")
     turn = query(pool, "hello", chat)
     await eventually(lambda: pool.waiting == 1)
@@ -297,7 +299,7 @@ async def test_closing_goes_on_when_nobody_waits_for_it(
 
 
 async def test_a_failed_start_gives_its_place_back(make_pool: MakePool, tmp_path: Path) -> None:
-    pool = make_pool(find=stand_in(tmp_path, "exits"), max_processes=1, queue_deadline=20)
+    pool = make_pool(find=stand_in(tmp_path, "exits"), max_concurrent_sessions=1, queue_deadline=20)
     for _ in range(3):
         with pytest.raises(CLIStartFailed):
             await query(pool, "hello").finish()
@@ -307,7 +309,7 @@ async def test_a_failed_start_gives_its_place_back(make_pool: MakePool, tmp_path
 async def test_a_dead_process_gives_its_place_back(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(max_processes=1)
+    pool = make_pool(max_concurrent_sessions=1)
     model.script(held())
     turn = query(pool, "hello", chat)
     await until(turn, TextDelta)
@@ -347,7 +349,7 @@ async def test_nothing_is_started_before_it_is_needed(pool: Pool, chat: Options)
 async def test_the_counts_say_what_is_going_on(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(max_processes=1)
+    pool = make_pool(max_concurrent_sessions=1)
     model.script(held())
     conversation = Conversation(pool, chat)
     turn = conversation.send("hello")

@@ -273,7 +273,7 @@ class TestBusy:
 
     @pytest.fixture
     def ccapi_config(self) -> dict[str, Any]:
-        return {"max_processes": 1, "max_queue": 1, "queue_deadline": 0.2}
+        return {"max_concurrent_sessions": 1, "max_queue": 1, "queue_deadline": 0.2}
 
     async def test_who_does_not_get_a_process_is_told_when_to_come_back(
         self, call: Call, model: OfflineModel

@@ -94,14 +94,14 @@ def test_its_port_is_8080_on_loopback_and_its_help_says_so(environment: dict[str
     assert re.search(r"demo\n\s+Try everything offline", shown)
     assert "--port" in shown
     everything = run("--help-all", environment=environment).stdout
-    assert "--CCApiApp.max_processes" in everything
+    assert "--CCApiApp.max_concurrent_sessions" in everything
     assert "--CCApiApp.model_map" in everything
 
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ("--CCApiApp.max_processes=0", "max_processes"),
+        ("--CCApiApp.max_concurrent_sessions=0", "max_concurrent_sessions"),
         ("--CCApiApp.url_prefix=ccapi", "url_prefix"),
         ("--CCApiApp.turn_timeout=soon", "turn_timeout"),
         ("--CCApiApp.max_process=8", "max_process"),
