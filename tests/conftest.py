@@ -8,6 +8,9 @@ import pytest
 
 from jupyter_ccapi.demo import OfflineModel
 
+#: Whether the warm paths are on where a test does not say; `CCAPI_WARM=0 pytest` runs all without.
+WARM = os.environ.get("CCAPI_WARM", "1") != "0"
+
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
 

@@ -14,6 +14,7 @@ await pool.close()
 ```
 """
 
+from .capabilities import Capabilities
 from .cli import CLI, Login, find_cli
 from .conversation import Conversation, Turn, query
 from .errors import ClaudeError
@@ -29,13 +30,16 @@ from .events import (
     Usage,
 )
 from .history import Message
+from .limits import Limits
 from .models import ALIASES, resolve_model
 from .options import Options
-from .pool import Limits, Pool
+from .pool import Pool
+from .tools import Tool
 
 __all__ = [
     "ALIASES",
     "CLI",
+    "Capabilities",
     "ClaudeError",
     "Conversation",
     "Event",
@@ -47,6 +51,7 @@ __all__ = [
     "RateLimit",
     "TextDelta",
     "ThinkingDelta",
+    "Tool",
     "ToolCall",
     "ToolResult",
     "Turn",

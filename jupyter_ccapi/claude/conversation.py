@@ -20,7 +20,8 @@ from .errors import (
 from .events import Event, Spent, TurnEnd, Usage
 from .history import Content, Message, Session
 from .options import Options
-from .pool import Pool, Slot
+from .pool import Pool
+from .slots import Slot, Wanted, Warmth
 
 if TYPE_CHECKING:
     from .process import Process
@@ -38,13 +39,14 @@ class Turn:
 
     A turn runs by itself, whether or not somebody reads it. ``async with turn:`` interrupts it
     when the block is left before the end, so that nobody pays for an answer that nobody reads.
-    ``started`` is whether the CLI took the prompt up.
+    ``started`` is whether the CLI took the prompt up, ``warmth`` how it came to its process.
     """
 
     def __init__(self, run: "Callable[[Turn], Coroutine[Any, Any, TurnEnd]]") -> None:
         self.end: TurnEnd | None = None
         self.interrupted = False
         self.started = False
+        self.warmth: Warmth | None = None
         self._stop: Callable[[], None] | None = None
         self._events: asyncio.Queue[Event | ClaudeError] = asyncio.Queue()
         self._failure: ClaudeError | None = None
@@ -129,8 +131,12 @@ class Conversation:
     """A conversation with Claude Code that outlives its process.
 
     ``owner`` is who it belongs to: no process ever serves two owners. ``history`` are turns that
-    were had elsewhere. Without ``persist`` the CLI writes no transcript, and the conversation
-    ends with its process. It belongs to the pool's event loop.
+    were had elsewhere. Without ``persist`` the CLI writes no transcript, and each turn begins with
+    ``history`` again. It belongs to the pool's event loop.
+
+    ``options`` may be replaced between turns. The model is switched live; what a process is bound
+    to (system prompt, tools, schema, mode, folder) moves the conversation to another process, which
+    then holds the same history. ``id`` stays, over all sessions of the CLI.
     """
 
     def __init__(
@@ -149,27 +155,32 @@ class Conversation:
         self.usage = Usage()
         self.cost_usd = 0.0
         self._pool = pool
-        self._history = tuple(history)
         self._persist = persist
-        self._slot: Slot | None = None
-        self._model_in_process: str | None = None
-        # Whether the CLI's transcript holds an answer, so that it must not get lost unnoticed.
+        # What it holds, as far as we know it better than from the CLI's transcript.
+        self._history: Sequence[Message] | None = tuple(history)
+        # The CLI's session that holds it, and whether that has an answer in its transcript, which
+        # must not get lost unnoticed.
+        self._session = self.id
         self._answered = False
+        self._slot: Slot | None = None
+        self._bound_to: Options | None = None
         self._totals: list[Spent] = []
         self._lock = asyncio.Lock()
         self._current: Turn | None = None
         self._closed = False
 
     def send(self, content: Content) -> Turn:
-        """Send a prompt: text, or Anthropic content blocks. Turns of one conversation run one
-        after another. Raises ``InvalidOption`` where there is nothing in it.
+        """Send a prompt: text, or Anthropic content blocks, with the options as they are now.
+        Turns of one conversation run one after another. Raises ``InvalidOption`` where there is
+        nothing in it.
         """
         if self._closed:
             raise ConversationClosed()
         if _is_blank(content):
             # The CLI would answer nothing, or send a text of its own in its place.
             raise InvalidOption("content", "The prompt is empty.")
-        return Turn(lambda turn: self._turn(turn, content))
+        options = self.options
+        return Turn(lambda turn: self._turn(turn, content, options))
 
     def set_model(self, model: str | None) -> None:
         """Answer with another model from the next turn on; None is the CLI's default."""
@@ -190,7 +201,7 @@ class Conversation:
             self._pool.release(self._slot)
             await self._slot.gone.wait()
 
-    async def _turn(self, turn: Turn, content: Content) -> TurnEnd:
+    async def _turn(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
         """Run one turn from the queue to its end; the process is parked after a good end and
         released after a bad one.
         """
@@ -199,7 +210,7 @@ class Conversation:
                 raise ConversationClosed()
             self._current = turn
             try:
-                end = await self._answer(turn, content)
+                end = await self._answer(turn, content, options)
             except BaseException as error:
                 self._let_go()
                 if isinstance(error, ClaudeError) and error.spent is not None:
@@ -215,50 +226,54 @@ class Conversation:
         self.usage += end.usage
         self.cost_usd += end.cost_usd
 
-    async def _answer(self, turn: Turn, content: Content) -> TurnEnd:
-        slot = await self._ready()
+    async def _answer(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
+        slot = await self._ready(turn, options)
         try:
-            end = await self._stream(turn, slot, content)
+            end = await self._stream(turn, slot, content, options)
         except ProcessDied:
             if not slot.reused or turn.started or turn.interrupted:
                 raise
             # It died while it was idle, and nobody had noticed: the prompt was never taken up.
             self._let_go()
-            slot = await self._ready()
-            end = await self._stream(turn, slot, content)
-        self._answered = self._persist and (self._answered or end.reason == "completed")
+            slot = await self._ready(turn, options)
+            end = await self._stream(turn, slot, content, options)
         if self._persist:
-            self._pool.park(slot)
-        else:
-            self._let_go()
+            self._answered = self._answered or end.reason == "completed"
+        self._pool.park(slot, loose=not self._persist)
         return end
 
-    async def _ready(self) -> Slot:
-        """The slot with our process: the one we left it in, else a new one that takes the
+    async def _ready(self, turn: Turn, options: Options) -> Slot:
+        """The slot with our process: the one we left it in, else another one that takes the
         conversation up.
         """
-        slot = self._slot
-        if slot is not None and self._pool.unpark(slot):
-            return slot
-        if slot is not None:
-            # It may still be writing the transcript that the next one is to read.
-            await slot.gone.wait()
-        self._slot = slot = await self._pool.claim(self.owner)
-        session = Session(self.id, self._history, persist=self._persist, known=self._answered)
-        self._model_in_process = self.options.model
-        await self._pool.start(slot, self.options, session)
+        session = Session(self._session, self._history, self._persist, known=self._answered)
+        wanted = Wanted.of(options, session)
+        slot = self._slot if self._persist else None
+        same = self._bound_to == (bound_to := replace(options, model=None))
+        if slot is not None and same and self._pool.unpark(slot):
+            assert slot.process is not None
+            slot.process.toolbox.fill(options.tools)
+        else:
+            if slot is not None:
+                # It may still be writing the transcript that the next one is to read.
+                self._pool.release(slot)
+                await slot.gone.wait()
+            self._slot = slot = await self._pool.claim(self.owner, wanted)
+            self._bound_to = bound_to
+            await self._pool.prepare(slot, wanted)
+        turn.warmth = slot.warmth
         return slot
 
-    async def _stream(self, turn: Turn, slot: Slot, content: Content) -> TurnEnd:
+    async def _stream(self, turn: Turn, slot: Slot, content: Content, options: Options) -> TurnEnd:
         """Send the prompt and pass the events on."""
         from .translate import TurnReader
 
         process = slot.process
         assert process is not None
-        if self._model_in_process != self.options.model:
-            await process.set_model(self.options.model)
-            self._model_in_process = self.options.model
-        reader = TurnReader(self.id, self._totals)
+        await process.set_model(options.model)
+        # A process counts on over all that it served; one that takes a session up, from what was
+        # counted in that.
+        reader = TurnReader(self.id, process.totals or self._totals)
         stopping = _Stopping(process)
         # From here on a cancellation would leave the process in the middle of a turn: an
         # interrupt goes to the CLI.
@@ -271,6 +286,8 @@ class Conversation:
             async with aclosing(process.turn(content)) as messages:
                 async for message in messages:
                     for event in reader.feed(message):
+                        if not turn.started:
+                            self._taken_up(process)
                         turn.started = True
                         if isinstance(event, TurnEnd):
                             end = event
@@ -289,13 +306,23 @@ class Conversation:
             stopping.over.set()
             if reader.total is not None:
                 self._totals.append(reader.total)
+                process.totals.append(reader.total)
         assert end is not None, "the last message of a turn is its result"
+        if self._persist and process.held is not None:
+            self._history = [held.message for held in process.held]
         if stopping.timed_out and not turn.interrupted and end.reason == "interrupted":
             raise TurnTimeout(
                 f"The turn took longer than {self._pool.limits.turn_timeout:g} seconds and was "
                 "interrupted. Ask for less at once, or raise the option turn_timeout."
             )
         return end
+
+    def _taken_up(self, process: "Process") -> None:
+        """The prompt is in the CLI's transcript; what we know of that is known again when the turn
+        ends well.
+        """
+        if self._persist:
+            self._history, self._session = None, process.session_id
 
     def _let_go(self) -> None:
         """Give our process up, if we have one."""

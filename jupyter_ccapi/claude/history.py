@@ -1,105 +1,113 @@
-"""Earlier turns, given to the model as the real conversation that they were.
+"""What a conversation holds: its messages, and how two histories are found to be the same."""
 
-A stateless client sends the whole history with each request. It is written as a transcript that
-the CLI resumes, so that the model receives user and assistant turns and not a text about them. The
-entries' shape, and where the file lies, are those of the CLI's own transcripts: one JSON object a
-line, chained by ``parentUuid``, in a folder named for the one that the CLI works in.
-"""
-
+import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Literal
-from uuid import uuid4
 
 #: Text, or Anthropic content blocks.
 Content = str | list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Message:
-    """One earlier message of a conversation."""
+    """One message of a conversation."""
 
     role: Literal["user", "assistant"]
     content: Content
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """The content as blocks."""
+        if isinstance(self.content, str):
+            return [{"type": "text", "text": self.content}]
+        return self.content
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether a turn begins with it: the results of tools go on with one."""
+        results = any(block.get("type") == "tool_result" for block in self.blocks)
+        return self.role == "user" and not results
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for all forms of the same message: text or one block of text, cache marks or
+        none.
+        """
+        told = json.dumps([self.role, _plain(self.blocks)], sort_keys=True)
+        return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that a process holds. ``uuid`` is the CLI's name for it, where we know one: the
+    history can be cut back to before a prompt that has one.
+    """
+
+    message: Message
+    uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """What a process is to hold: the CLI's session with this id, as far as there is one.
 
-    Where it has no transcript yet it begins with ``history``; ``known`` says that it must have
-    one. Without ``persist`` nothing of it is kept.
+    ``history`` are all messages of it, None where they are known to the CLI's transcript alone
+    (after a turn that did not end well). ``known`` says that there must be a transcript. Without
+    ``persist`` nothing of it is kept.
     """
 
     id: str
-    history: Sequence[Message] = ()
+    history: Sequence[Message] | None = ()
     persist: bool = True
     known: bool = False
 
 
-def transcript_path(session_id: str, *, cwd: Path | None, environment: Mapping[str, str]) -> Path:
-    """Where the CLI keeps the transcript of a session, with these variables over those of this
-    process.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a process comes to hold a history: the first ``keep`` of its messages stay, what comes
+    after them is cut off at the prompt ``cut`` (None: nothing is), and the history's rest is added.
     """
-    from claude_agent_sdk import project_key_for_directory
 
-    variables = {**os.environ, **environment}
-    configured = variables.get("CLAUDE_CONFIG_DIR")
-    if configured:
-        folder = Path(configured)
-    else:
-        folder = Path(variables.get("HOME") or Path.home()) / ".claude"
-    return folder / "projects" / project_key_for_directory(cwd) / f"{session_id}.jsonl"
+    keep: int
+    cut: str | None
+    prompts_to_add: int
 
 
-def write_transcript(path: Path, messages: Sequence[Message], *, cwd: Path | None) -> None:
-    """Write earlier messages as a transcript that the CLI can resume by the file's name; only its
-    owner may read it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    entries = _entries(path.stem, messages, cwd or Path.cwd())
-    lines = [json.dumps(entry) + "\n" for entry in entries]
-    path.touch(mode=0o600)
-    path.write_text("".join(lines), encoding="utf-8")
+def way_to(held: Sequence[Held], history: Sequence[Message]) -> Way | None:
+    """The way from what a process holds to a history; None where it cannot be cut back so far."""
+    keep = common_length([one.message for one in held], history)
+    cut: str | None = None
+    if keep < len(held):
+        while not (held[keep].uuid and held[keep].message.is_prompt):
+            keep -= 1
+            if keep < 0:
+                return None
+        cut = held[keep].uuid
+    return Way(keep, cut, sum(message.role == "user" for message in history[keep:]))
 
 
-def _entries(session_id: str, messages: Sequence[Message], cwd: Path) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    for message in messages:
-        entries.append(
-            {
-                "parentUuid": entries[-1]["uuid"] if entries else None,
-                "isSidechain": False,
-                "userType": "external",
-                "cwd": str(cwd),
-                "sessionId": session_id,
-                "version": "2.1.0",
-                "type": message.role,
-                "message": _anthropic(message),
-                "uuid": str(uuid4()),
-                "timestamp": now,
-            }
-        )
-    return entries
+def common_length(one: Sequence[Message], other: Sequence[Message]) -> int:
+    """How many messages two histories begin with in common."""
+    length = 0
+    for ours, theirs in zip(one, other, strict=False):
+        if ours.digest != theirs.digest:
+            break
+        length += 1
+    return length
 
 
-def _anthropic(message: Message) -> dict[str, Any]:
-    if message.role == "user":
-        return {"role": "user", "content": message.content}
-    content = message.content
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return {
-        "id": f"msg_{uuid4().hex}",
-        "type": "message",
-        "role": "assistant",
-        "model": "history",
-        "content": blocks,
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 0, "output_tokens": 0},
-    }
+def _plain(blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Blocks without what makes no difference to the model."""
+    plain = []
+    for given in blocks:
+        block = {name: value for name, value in given.items() if name != "cache_control"}
+        if block.get("type") == "tool_result":
+            content = block.get("content") or ""
+            text = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            block["content"] = _plain(text)
+            block["is_error"] = bool(block.get("is_error"))
+        plain.append(block)
+    return plain

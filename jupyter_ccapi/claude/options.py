@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InvalidOption
+from .tools import SERVER, Tool
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
@@ -51,8 +52,11 @@ class Options:
 
     ``model`` is a name that the CLI takes (None: its default). ``system_prompt`` None means none
     in chat mode, Claude Code's own in agent mode. ``cwd`` None means the process's folder.
-    ``effort`` is one of ``EFFORTS``. ``sdk`` holds any further option of ``ClaudeAgentOptions``,
-    by its own name; it wins over what the mode sets, ``env`` and ``extra_args`` entry by entry.
+    ``effort`` is one of ``EFFORTS``. ``tools`` are the caller's own, which the model calls beside
+    Claude Code's. ``schema`` is a JSON Schema that the answer must fulfil
+    (``TurnEnd.structured_output``); its root is an object. ``sdk`` holds any further option of
+    ``ClaudeAgentOptions``, by its own name; it wins over what the mode sets, ``env``,
+    ``extra_args`` and ``mcp_servers`` entry by entry, and adds to ``allowed_tools``.
     """
 
     mode: Mode = "chat"
@@ -60,6 +64,8 @@ class Options:
     system_prompt: str | None = None
     cwd: Path | None = None
     effort: str | None = None
+    tools: tuple[Tool, ...] = ()
+    schema: Mapping[str, Any] | None = None
     sdk: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,10 +98,24 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
         "effort": options.effort,
         **(_chat(options) if options.mode == "chat" else _agent(options)),
     }
+    if options.schema is not None:
+        chosen["output_format"] = {"type": "json_schema", "schema": dict(options.schema)}
+    if options.mode == "chat" or options.tools:
+        # Also where there are no tools yet: a spare's are settled when it is claimed. The server
+        # itself is put in its place where the process is initialized.
+        chosen["mcp_servers"] = {SERVER: {"type": "sdk", "name": SERVER, "instance": None}}
+        chosen["allowed_tools"] = [f"mcp__{SERVER}"]
     for name, value in options.sdk.items():
-        joined = name in ("env", "extra_args") and name in chosen
-        chosen[name] = {**chosen[name], **value} if joined else value
+        chosen[name] = _joined(name, chosen.get(name), value)
     return ClaudeAgentOptions(**chosen)
+
+
+def _joined(name: str, ours: Any, theirs: Any) -> Any:
+    if ours and name in ("env", "extra_args", "mcp_servers") and isinstance(theirs, Mapping):
+        return {**ours, **theirs}
+    if ours and name == "allowed_tools":
+        return [*ours, *theirs]
+    return theirs
 
 
 def _check(options: Options, known: set[str]) -> None:
@@ -130,6 +150,8 @@ def _chat(options: Options) -> dict[str, Any]:
             # A history that is too long is an error; the CLI would send a summary in its place.
             "DISABLE_COMPACT": "1",
             "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+            # All tools are shown to the model from the start, and none that are not the caller's.
+            "ENABLE_TOOL_SEARCH": "false",
         },
         "extra_args": {"disable-slash-commands": None},
     }

@@ -1,70 +1,58 @@
 """How many Claude Code processes there may be, and whose turn it is to have one.
 
 Every process stands in a ``Slot``. A slot is busy during a turn, then idle while its conversation
-may go on. Where all slots are taken, an idle one gives way, the oldest first (its conversation
-comes back from its transcript); else the request waits in a queue that serves its owners in turn,
-so that nobody's hundred requests keep another one's first out.
+may go on; a spare was started before anybody asked. A turn gets the warm process that serves it
+soonest, else a place for a new one. Where all places are taken, or memory is short, an idle one
+gives way, the oldest first (its conversation comes back from its transcript, or from the client's
+own history); else the request waits in a queue that serves its owners in turn, so that nobody's
+hundred requests keep another one's first out.
 """
 
 import asyncio
-import importlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from .capabilities import Capabilities
 from .cli import CLI, find_cli
 from .errors import ConversationClosed, QueueFull, QueueTimeout
-from .guard import Guard
 from .history import Session
+from .limits import PROCESS_MEMORY, Limits
+from .memory import Memory, read_memory
 from .options import Options
+from .slots import Slot, State, Wanted, Warmth, choose
+from .spares import Plan
+from .starter import Starter
+from .stock import Stock
 
 if TYPE_CHECKING:
     from .process import Process
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of a pool; times are in seconds."""
-
-    max_concurrent_sessions: int = 4
-    max_queue: int = 64
-    queue_deadline: float = 30.0
-    idle_timeout: float = 600.0
-    start_timeout: float = 30.0
-    turn_timeout: float = 600.0
+# Where memory kept a request waiting, it is looked at again after so many seconds.
+_MEMORY_AGAIN = 1.0
 
 
 @dataclass(eq=False, slots=True)
-class Slot:
-    """A place for one process. It belongs to one owner from its claim to its end, and never to
-    another.
-    """
+class _Request:
+    """A turn that waits for its slot."""
 
-    owner: str
-    state: Literal["busy", "idle", "closing"] = "busy"
-    starting: "asyncio.Task[Process] | None" = None
-    process: "Process | None" = None
-    since: float = field(default_factory=time.monotonic)
-    reused: bool = False
-    expiry: asyncio.TimerHandle | None = None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def closing(self) -> bool:
-        """Whether it was given up; ``gone`` is set when its process is."""
-        return self.state == "closing"
+    wanted: Wanted
+    future: asyncio.Future[Slot]
 
 
 class Pool:
     """The processes of one server or kernel. It belongs to the event loop that first uses it.
 
-    ``environment`` is added to what each CLI inherits. Nothing is started before the first claim.
+    ``environment`` is added to what each CLI inherits. ``probe`` finds out what the CLI can do
+    beyond its public face; it is asked once, beside the first claim, and until it has answered,
+    or without it, only public ways are gone. ``memory`` tells how much there is. Nothing is
+    started before the first claim.
     """
 
     def __init__(
@@ -73,21 +61,52 @@ class Pool:
         *,
         find: Callable[[], CLI] = find_cli,
         environment: Mapping[str, str] | None = None,
+        probe: Callable[[CLI], Awaitable[Capabilities]] | None = None,
+        memory: Callable[[], Memory] = read_memory,
     ) -> None:
         self.limits = limits or Limits()
         self.environment = dict(environment or {})
         self.reported_models: list[dict[str, Any]] = []
-        self._find = find
-        self._guard = Guard()
+        self.served: Counter[Warmth] = Counter()
+        self._memory = memory
         self._slots: set[Slot] = set()
-        self._queue: dict[str, deque[asyncio.Future[Slot]]] = {}
-        self._served: dict[str, float] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._queue: dict[str, deque[_Request]] = {}
+        self._last_served: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starter = Starter(self.limits, find, self.environment, probe)
+        self._stock = Stock(self, self._starter)
+        self._memory_again: asyncio.TimerHandle | None = None
         self._asking = asyncio.Lock()
         self._held_seconds = 1.0
         self._closed = False
 
-    async def claim(self, owner: str) -> Slot:
+    def preload(self) -> None:
+        """Import claude-agent-sdk now, in a thread: it takes two seconds, which the first request
+        need not wait for. Nothing is started.
+        """
+        self._starter.preload()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the CLI can do beyond its public face, as far as that is known."""
+        return self._starter.capabilities
+
+    @property
+    def warm_failures(self) -> int:
+        """How many warm processes failed before their turn began, which a new one then served."""
+        return self._starter.failures
+
+    @property
+    def memory(self) -> Memory:
+        """How much memory there is for processes."""
+        return self._memory()
+
+    @property
+    def slots(self) -> Collection[Slot]:
+        """All places that are taken."""
+        return self._slots
+
+    async def claim(self, owner: str, wanted: Wanted) -> Slot:
         """Wait for a slot. Raises ``QueueFull``, ``QueueTimeout`` or ``ConversationClosed``."""
         if self._closed:
             raise ConversationClosed("pool")
@@ -99,14 +118,15 @@ class Pool:
                 "the option max_concurrent_sessions or max_queue.",
                 retry_after=self._expected_wait(),
             )
-        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        self._queue.setdefault(owner, deque()).append(future)
+        self._stock.note(owner, wanted)
+        request = _Request(wanted, asyncio.get_running_loop().create_future())
+        self._queue.setdefault(owner, deque()).append(request)
         self._dispatch()
         try:
             async with asyncio.timeout(self.limits.queue_deadline):
-                return await future
+                return await request.future
         except BaseException as error:
-            self._forget(owner, future)
+            self._forget(owner, request)
             if isinstance(error, TimeoutError):
                 raise QueueTimeout(
                     f"No Claude Code process came free within {self.limits.queue_deadline:g} "
@@ -115,59 +135,61 @@ class Pool:
                 ) from None
             raise
 
-    async def start(self, slot: Slot, options: Options, session: Session) -> "Process":
-        """Start the process of a claimed slot. Raises ``CLINotFound`` or ``CLIStartFailed``, and
-        ``ConversationClosed`` where the slot is released meanwhile.
+    async def prepare(self, slot: Slot, wanted: Wanted) -> "Process":
+        """Have the process of a claimed slot hold what is wanted: the warm one that it was given,
+        else, also where that one fails in any way, a new one.
+
+        Raises ``CLINotFound`` or ``CLIStartFailed``, and ``ConversationClosed`` where the slot is
+        released meanwhile.
         """
-        cli = self._find()
         # In a task of its own, which the slot's release ends in good order, also for a caller that
         # is cancelled.
-        slot.starting = asyncio.get_running_loop().create_task(self._start(cli, options, session))
+        slot.starting = asyncio.get_running_loop().create_task(self._starter.prepare(slot, wanted))
+        before = slot.process
         try:
             slot.process = process = await asyncio.shield(slot.starting)
         except asyncio.CancelledError:
             if slot.closing:
                 raise ConversationClosed("pool") from None
             raise
+        finally:
+            self._stock.soon()
+        if process is not before:
+            self._watch(slot, process)
+        self.served[slot.warmth] += 1
         self.reported_models = await process.reported_models() or self.reported_models
-        return process
-
-    async def _start(self, cli: CLI, options: Options, session: Session) -> "Process":
-        # The SDK takes seconds to import: not on the loop that serves everybody else.
-        module = await asyncio.to_thread(importlib.import_module, f"{__package__}.process")
-        process: Process = await module.Process.start(
-            options,
-            session,
-            cli=cli,
-            guard=self._guard,
-            environment=self.environment,
-            patience=self.limits.start_timeout,
-        )
         return process
 
     async def ask_for_models(self, owner: str) -> list[dict[str, Any]]:
         """The models that the CLI reports; asks a process once, then remembers."""
         async with self._asking:
             if not self.reported_models:
-                slot = await self.claim(owner)
+                session = Session(str(uuid4()), persist=False)
+                wanted = Wanted(Options(), session, None)
+                slot = await self.claim(owner, wanted)
                 try:
-                    await self.start(slot, Options(), Session(str(uuid4()), persist=False))
+                    await self.prepare(slot, wanted)
                 finally:
                     self.release(slot)
         return self.reported_models
 
-    def park(self, slot: Slot) -> None:
-        """A turn is over: keep the process for the next one, as long as nobody needs the place."""
+    def park(self, slot: Slot, *, loose: bool = False) -> None:
+        """A turn is over: keep the process for the next one, as long as nobody needs the place.
+
+        ``loose`` says that nobody comes back to this slot; it is kept only where it can serve
+        another turn.
+        """
         if slot.state != "busy":
             return
-        if slot.process is None or not slot.process.alive:
+        process = slot.process
+        useless = loose and (
+            not self.limits.warm or slot.binding is None or process is None or process.held is None
+        )
+        if process is None or not process.alive or useless:
             self.release(slot)
             return
         self._note_held(slot)
-        slot.state, slot.since = "idle", time.monotonic()
-        slot.expiry = asyncio.get_running_loop().call_later(
-            self.limits.idle_timeout, self.release, slot
-        )
+        self._rest(slot, "idle", loose=loose)
         self._dispatch()
 
     def unpark(self, slot: Slot) -> bool:
@@ -177,9 +199,21 @@ class Pool:
         if slot.process is None or not slot.process.alive:
             self.release(slot)
             return False
-        self._stop_expiry(slot)
-        slot.state, slot.since, slot.reused = "busy", time.monotonic(), True
+        self._take(slot, "live")
+        self.served["live"] += 1
         return True
+
+    def _rest(self, slot: Slot, state: State, *, loose: bool = False) -> None:
+        slot.state, slot.loose, slot.since = state, loose, time.monotonic()
+        self._stop_expiry(slot)
+        slot.expiry = asyncio.get_running_loop().call_later(
+            self.limits.idle_timeout, self.release, slot
+        )
+
+    def _take(self, slot: Slot, warmth: Warmth) -> None:
+        self._stop_expiry(slot)
+        slot.state, slot.loose, slot.warmth = "busy", False, warmth
+        slot.since = time.monotonic()
 
     def release(self, slot: Slot) -> None:
         """Close the slot's process, in the background; its place is free when the process is
@@ -192,32 +226,48 @@ class Pool:
         self._stop_expiry(slot)
         slot.state = "closing"
         task = asyncio.get_running_loop().create_task(self._close(slot))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """End every process and refuse what comes. Safe to call twice."""
         self._closed = True
-        for waiters in self._queue.values():
-            for future in waiters:
-                if not future.done():
-                    future.set_exception(ConversationClosed("pool"))
+        for requests in self._queue.values():
+            for request in requests:
+                if not request.future.done():
+                    request.future.set_exception(ConversationClosed("pool"))
         self._queue.clear()
+        self._stock.stop()
         for slot in list(self._slots):
             self.release(slot)
-        while self._closing:
-            await asyncio.wait(self._closing)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._stock.stopped()
+        await self._starter.close()
+
+    async def add_spare(self, plan: Plan) -> bool:
+        """Start a process ahead; False where that fails, which the next cold start will say."""
+        slot = Slot(plan.owner, plan.binding, "starting")
+        self._slots.add(slot)
+        slot.starting = asyncio.get_running_loop().create_task(self._starter.spare(plan))
         try:
-            await asyncio.to_thread(self._guard.close)
-        except RuntimeError:  # no more threads: the interpreter is about to exit
-            self._guard.close()
+            slot.process = process = await asyncio.shield(slot.starting)
+        except Exception as error:
+            logger.debug("A spare did not start: %s", error)
+            self.release(slot)
+            return False
+        if slot.state == "starting":
+            self._rest(slot, "spare")
+            self._watch(slot, process)
+            self._dispatch()
+        return True
 
     @property
     def waiting(self) -> int:
         """How many requests wait in the queue."""
-        return sum(len(waiters) for waiters in self._queue.values())
+        return sum(len(requests) for requests in self._queue.values())
 
-    def count(self, state: Literal["busy", "idle", "closing"]) -> int:
+    def count(self, state: State) -> int:
         """How many processes are in a state."""
         return sum(slot.state == state for slot in self._slots)
 
@@ -226,52 +276,109 @@ class Pool:
         return [slot.process.pid for slot in self._slots if slot.process and slot.process.pid]
 
     def _dispatch(self) -> None:
-        """Hand free places to those who wait; where there are none, let the oldest idle processes
-        give way.
+        """Give those who wait a warm process or a free place, in turn; where there is neither,
+        let the oldest idle processes give way.
         """
-        while self._queue and len(self._slots) < self.limits.max_concurrent_sessions:
-            owner, future = self._next()
-            if not future.done():
-                self._served[owner] = time.monotonic()
-                slot = Slot(owner)
-                self._slots.add(slot)
-                future.set_result(slot)
-        idle = sorted((s for s in self._slots if s.state == "idle"), key=lambda s: s.since)
-        for slot in idle[: max(self.waiting - self.count("closing"), 0)]:
-            self.release(slot)
+        coming_free = self.count("closing")
+        blocked: set[str] = set()
+        while (owner := self._next_owner(blocked)) is not None:
+            request = self._queue[owner][0]
+            slot = None if request.future.done() else self._place(owner, request.wanted)
+            if slot is None and not request.future.done():
+                # Its place is set aside before others may take an idle process up.
+                blocked.add(owner)
+                if coming_free > 0:
+                    coming_free -= 1
+                else:
+                    self._make_room()
+                continue
+            self._queue[owner].popleft()
+            if not self._queue[owner]:
+                del self._queue[owner]
+            if slot is not None:
+                self._last_served[owner] = time.monotonic()
+                request.future.set_result(slot)
+        for _ in range(self.waiting - self.count("closing")):
+            if not self._make_room():
+                break
 
-    def _next(self) -> tuple[str, asyncio.Future[Slot]]:
-        """The first waiter of the owner who has the fewest turns running; among equals, of the one
-        who was served longest ago.
+    def _next_owner(self, blocked: set[str]) -> str | None:
+        """The waiting owner who has the fewest turns running; among equals, the one who was served
+        longest ago.
         """
         running = Counter(slot.owner for slot in self._slots if slot.state == "busy")
-        owner = min(self._queue, key=lambda owner: (running[owner], self._served.get(owner, 0.0)))
-        waiters = self._queue[owner]
-        future = waiters.popleft()
-        if not waiters:
-            del self._queue[owner]
-        return owner, future
+        waiting = [owner for owner in self._queue if owner not in blocked]
+        return min(
+            waiting,
+            key=lambda owner: (running[owner], self._last_served.get(owner, 0.0)),
+            default=None,
+        )
 
-    def _forget(self, owner: str, future: asyncio.Future[Slot]) -> None:
+    def _place(self, owner: str, wanted: Wanted) -> Slot | None:
+        """A slot for this turn, with a warm process where there is one that serves it."""
+        full = len(self._slots) >= self.limits.max_concurrent_sessions
+        if self.limits.warm:
+            chosen = choose(self._slots, owner, wanted, self.capabilities, crowded=full)
+            if chosen is not None:
+                slot, warmth = chosen
+                self._take(slot, warmth)
+                slot.owner, slot.binding = owner, wanted.binding
+                return slot
+        if full or not self._has_memory():
+            return None
+        slot = Slot(owner, wanted.binding)
+        self._slots.add(slot)
+        return slot
+
+    def _has_memory(self) -> bool:
+        """Whether there is memory for one more process. The first is started in any case: without
+        it nothing would ever be answered.
+        """
+        if not self._slots or self._memory().available >= PROCESS_MEMORY:
+            return True
+        if self._memory_again is not None:
+            self._memory_again.cancel()
+        self._memory_again = asyncio.get_running_loop().call_later(_MEMORY_AGAIN, self._dispatch)
+        return False
+
+    def _make_room(self) -> bool:
+        """Let the oldest process go that serves nobody now; False if there is none."""
+        resting = [slot for slot in self._slots if slot.state in ("idle", "spare", "starting")]
+        oldest = min(resting, key=lambda slot: slot.since, default=None)
+        if oldest is not None:
+            self.release(oldest)
+        return oldest is not None
+
+    def _forget(self, owner: str, request: _Request) -> None:
         """A waiter gave up; if it was served in the same moment, its slot goes back."""
+        future = request.future
         if future.done() and not future.cancelled() and future.exception() is None:
             self.release(future.result())
             return
         future.cancel()
         waiters = self._queue.get(owner)
-        if waiters and future in waiters:
-            waiters.remove(future)
+        if waiters and request in waiters:
+            waiters.remove(request)
             if not waiters:
                 del self._queue[owner]
 
+    def _watch(self, slot: Slot, process: "Process") -> None:
+        """Give a process up that ends while nobody looks."""
+
+        def ended() -> None:
+            if slot.process is process and slot.state in ("idle", "spare"):
+                self.release(slot)
+
+        process.when_ended(ended)
+
     async def _close(self, slot: Slot) -> None:
-        process = slot.process
         try:
-            if process is None and slot.starting is not None:
+            if slot.starting is not None and not slot.starting.done():
                 slot.starting.cancel()
                 await asyncio.wait([slot.starting])
-                if not slot.starting.cancelled() and slot.starting.exception() is None:
-                    process = slot.starting.result()
+            process = slot.process
+            if slot.starting is not None and not slot.starting.cancelled():
+                process = process if slot.starting.exception() else slot.starting.result()
             if process is not None:
                 await process.close()
         except Exception:

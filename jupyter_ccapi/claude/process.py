@@ -1,103 +1,164 @@
-"""One Claude Code process, from its start to its end, driven through the SDK's client."""
+"""One Claude Code process, driven through the SDK's client."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage, TaskStartedMessage
 from claude_agent_sdk import Message as SDKMessage
 
-from .cli import CLI
 from .errors import CLIStartFailed, InvalidOption, ProcessDied
+from .events import Spent
 from .guard import Guard
-from .history import Content, Session, transcript_path, write_transcript
-from .options import Options, to_sdk
+from .history import Content, Held, Message, way_to
+from .recording import Recorder
+from .tools import SERVER, Tool, Toolbox
 from .transport import CLITransport
 
 # How long a CLI may take to answer what it answers in milliseconds; then it hangs and is killed.
 _ANSWER_PATIENCE = 5.0
+# A prompt with this is added to the history, and the model is not asked.
+_UNANSWERED = {"shouldQuery": False}
 
 
 class Process:
-    """A running CLI that holds one conversation."""
+    """A running CLI that holds one conversation at a time.
 
-    def __init__(self, client: ClaudeSDKClient, transport: CLITransport) -> None:
-        self._client = client
+    ``held`` is what it holds, None where that is in doubt; ``session_id`` its session's name,
+    ``model`` what it answers with, ``totals`` what it has counted after each turn.
+    """
+
+    def __init__(self, transport: CLITransport, session_id: str) -> None:
+        self.session_id = session_id
+        self.model: str | None = None
+        self.held: list[Held] | None = []
+        self.totals: list[Spent] = []
+        self.toolbox = Toolbox()
         self._transport = transport
+        self._client: ClaudeSDKClient | None = None
         self._in_turn = False
         self._has_background = False
 
     @classmethod
-    async def start(
-        cls,
-        options: Options,
-        session: Session,
-        *,
-        cli: CLI,
-        guard: Guard,
-        environment: Mapping[str, str],
-        patience: float = 30.0,
-    ) -> "Process":
-        """Start a CLI and wait until it takes prompts (at most ``patience`` seconds).
-
-        Raises ``CLIStartFailed``, and ``InvalidOption`` for what the SDK does not take. Cancelled,
-        it returns when what it has started has ended.
-        """
-        chosen = to_sdk(options, cli_path=cli.path)
-        chosen.env = {**environment, **chosen.env}
-        if not session.persist:
-            chosen.extra_args = {**chosen.extra_args, "no-session-persistence": None}
-        path = transcript_path(session.id, cwd=options.cwd, environment=chosen.env)
-        seeded = bool(session.history) and not path.exists()
-        if seeded or path.exists() or session.known:
-            chosen.resume = session.id
-        else:
-            chosen.session_id = session.id
-        started = False
-        try:
-            if seeded:
-                write_transcript(path, session.history, cwd=options.cwd)
-            with TemporaryDirectory(prefix="ccapi-") as folder:
-                chosen = _prompt_in_file(chosen, Path(folder) / "system-prompt")
-                process = await cls._connected(chosen, guard, patience)
-            started = True
-        finally:
-            # The CLI has read it by now.
-            if seeded and not (started and session.persist):
-                path.unlink(missing_ok=True)
-        return process
-
-    @classmethod
-    async def _connected(
-        cls, options: ClaudeAgentOptions, guard: Guard, patience: float
-    ) -> "Process":
+    async def launch(cls, options: ClaudeAgentOptions, session_id: str, guard: Guard) -> "Process":
+        """Start a CLI, which then waits to be initialized. Raises ``CLIStartFailed``."""
         # The CLI is to ask us; the client sees to that only over the SDK's own transport.
         asking = "stdio" if options.can_use_tool else options.permission_prompt_tool_name
         transport = CLITransport(replace(options, permission_prompt_tool_name=asking), guard)
-        process = cls(ClaudeSDKClient(options, transport), transport)
+        process = cls(transport, session_id)
+        process.model = options.model
         try:
-            async with asyncio.timeout(patience):
-                await process._client.connect()
+            await transport.connect()
         except BaseException as error:
-            if isinstance(error, TimeoutError):
-                transport.kill()
-                said = f"Claude Code did not come up within {patience:g} seconds"
-            elif isinstance(error, Exception):
-                said = f"Claude Code did not come up: {error}".rstrip(".")
-            await process.close()
+            await transport.close()
             if not isinstance(error, Exception):
                 raise
-            raise CLIStartFailed(
-                f"{said}. {transport.stderr}".strip(),
-                exit_code=transport.exit_code,
-                stderr=transport.stderr,
-            ) from error
+            raise process._not_up(f"Claude Code did not come up: {error}") from error
         return process
+
+    async def initialize(
+        self,
+        options: ClaudeAgentOptions,
+        *,
+        tools: Sequence[Tool] = (),
+        fields: Mapping[str, Any],
+        patience: float,
+    ) -> None:
+        """Wait until it takes prompts (at most ``patience`` seconds), bound to these tools and to
+        the further ``fields`` of the request.
+
+        Raises ``CLIStartFailed``. Failed or cancelled, it returns when the CLI has ended.
+        """
+        self.toolbox.fill(tools)
+        servers: Any = options.mcp_servers
+        if isinstance(servers, dict) and SERVER in servers:
+            servers = {**servers, SERVER: self.toolbox.server()}
+        self._transport.bind(fields)
+        self._client = ClaudeSDKClient(replace(options, mcp_servers=servers), self._transport)
+        try:
+            async with asyncio.timeout(patience):
+                await self._client.connect()
+        except BaseException as error:
+            if isinstance(error, TimeoutError):
+                self._transport.kill()
+                said = f"Claude Code did not come up within {patience:g} seconds"
+            else:
+                said = f"Claude Code did not come up: {error}"
+            await self.close()
+            if not isinstance(error, Exception):
+                raise
+            raise self._not_up(said) from error
+
+    def _not_up(self, said: str) -> CLIStartFailed:
+        stderr = self._transport.stderr
+        return CLIStartFailed(
+            f"{said.rstrip('.')}. {stderr}".strip(),
+            exit_code=self._transport.exit_code,
+            stderr=stderr,
+        )
+
+    async def hold(self, history: Sequence[Message]) -> None:
+        """Have it hold exactly these messages: what it holds beyond them is cut off, what is
+        missing is added, without asking the model.
+
+        Raises ``ProcessDied`` where it cannot; what it holds is in doubt then.
+
+        Neither is public. ``rewind_conversation`` takes 2 to 10 ms, and nothing of what was cut
+        off reaches the model any more (``/clear`` leaves a remark about itself). A user turn with
+        ``shouldQuery: false`` is answered with a result at once, 8 to 12 ms each; the assistant
+        turn after it must wait for that, or they come out of order. The capability probe finds
+        out whether both work.
+        """
+        held, self.held = self.held, None
+        way = way_to(held, history) if held is not None else None
+        if held is None or way is None:
+            raise ProcessDied("What Claude Code holds cannot be cut back that far.")
+        try:
+            if way.cut is not None:
+                await self._cut(way.cut, held)
+            added = [await self._add(message) for message in history[way.keep :]]
+        except Exception as error:
+            raise await self._died() from error
+        self.held = [*held[: way.keep], *added]
+
+    async def prime(self) -> None:
+        """Have it go once through what the first prompt of a process pays for, as far as that
+        can be had without asking the model. Raises ``ProcessDied``.
+        """
+        await self.hold([Message("user", "Hello")])
+        await self.hold([])
+
+    async def _cut(self, uuid: str, held: Sequence[Held]) -> None:
+        last = next(one.uuid for one in reversed(held) if one.message.role == "user")
+        async with asyncio.timeout(_ANSWER_PATIENCE):
+            answer = await self._transport.control(
+                "rewind_conversation", target_message_uuid=uuid, last_seen_user_message_uuid=last
+            )
+        if answer.get("rewound") is not True:
+            raise ProcessDied(f"Claude Code did not cut its history: {answer.get('reason')}")
+
+    async def _add(self, message: Message) -> Held:
+        if message.role == "assistant":
+            told = {"role": "assistant", "content": message.blocks}
+            line = {"type": "assistant", "message": told, "parent_tool_use_id": None}
+            await self._transport.write(json.dumps(line) + "\n")
+            return Held(message)
+        uuid = str(uuid4())
+        async with asyncio.timeout(_ANSWER_PATIENCE):
+            await self._connected.query(_only({**_prompt(message.content, uuid), **_UNANSWERED}))
+            async with aclosing(self._messages(uuid)) as messages:
+                async for _ in messages:
+                    pass
+        return Held(message, uuid)
+
+    @property
+    def _connected(self) -> ClaudeSDKClient:
+        assert self._client is not None, "a process takes prompts when it is initialized"
+        return self._client
 
     @property
     def pid(self) -> int | None:
@@ -109,20 +170,32 @@ class Process:
         """Whether it can take another turn."""
         return self._transport.is_ready()
 
+    @property
+    def initialized(self) -> bool:
+        """Whether its system prompt, tools and schema are settled."""
+        return self._client is not None
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Have this called once the CLI has ended, however it did."""
+        self._transport.when_ended(call)
+
     async def reported_models(self) -> list[dict[str, Any]]:
         """The models that this CLI offers its account: ``value`` (alias), ``resolvedModel``,
         ``displayName`` …
         """
-        info = await self._client.get_server_info()
+        info = await self._connected.get_server_info()
         return list((info or {}).get("models", []))
 
     async def set_model(self, model: str | None) -> None:
-        """Switch the model from the next turn on. Raises ``ProcessDied``."""
+        """Answer with this model from the next turn on. Raises ``ProcessDied``."""
+        if model == self.model:
+            return
         try:
             async with asyncio.timeout(_ANSWER_PATIENCE):
-                await self._client.set_model(model)
+                await self._connected.set_model(model)
         except Exception as error:
             raise await self._died() from error
+        self.model = model
 
     async def turn(self, content: Content) -> AsyncGenerator[SDKMessage, None]:
         """Send one prompt and yield what the CLI says, its result last.
@@ -131,18 +204,15 @@ class Process:
         """
         # An id of our own on each prompt: the CLI's checkpoints and results go by it.
         uuid = str(uuid4())
-        prompt = {
-            "type": "user",
-            "uuid": uuid,
-            "message": {"role": "user", "content": content},
-            "parent_tool_use_id": None,
-        }
+        held, self.held = self.held, None
+        recorder = Recorder()
         self._in_turn = True
         result: ResultMessage | None = None
         try:
-            await self._client.query(_only(prompt))
+            await self._connected.query(_only(_prompt(content, uuid)))
             async with aclosing(self._messages(uuid)) as messages:
                 async for message in messages:
+                    recorder.feed(message)
                     if isinstance(message, ResultMessage):
                         result = message
                     else:
@@ -154,6 +224,9 @@ class Process:
         if result is None:
             raise await self._died()
         self._in_turn = False
+        added = recorder.held(result)
+        if held is not None and added is not None:
+            self.held = [*held, Held(Message("user", content), uuid), *added]
         yield result
 
     async def _messages(self, uuid: str) -> AsyncGenerator[SDKMessage, None]:
@@ -164,7 +237,7 @@ class Process:
         """
         ours = not self._has_background
         held: list[SDKMessage] = []
-        messages: Any = self._client.receive_messages()
+        messages: Any = self._connected.receive_messages()
         async with aclosing(messages):
             async for message in messages:
                 self._has_background |= isinstance(message, TaskStartedMessage)
@@ -196,7 +269,7 @@ class Process:
         """
         try:
             async with asyncio.timeout(_ANSWER_PATIENCE):
-                await self._client.interrupt()
+                await self._connected.interrupt()
         except Exception:
             return False
         return True
@@ -207,8 +280,9 @@ class Process:
         """
         if self._in_turn:
             self._transport.terminate()
-        with suppress(Exception):
-            await self._client.disconnect()
+        if self._client is not None:
+            with suppress(Exception):
+                await self._client.disconnect()
         await self._transport.close()
 
     def kill(self) -> None:
@@ -229,18 +303,10 @@ async def _only(prompt: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     yield prompt
 
 
-def _prompt_in_file(options: ClaudeAgentOptions, path: Path) -> ClaudeAgentOptions:
-    """Hand the system prompt over in a file, which the CLI has read when it is up: everybody on
-    the machine can read a command line, and 128 KB are the most that fits into a word of it.
-    """
-    prompt: Any = options.system_prompt
-    text = prompt.get("append") if isinstance(prompt, dict) else prompt
-    if not text:
-        return options
-    path.touch(mode=0o600)
-    path.write_bytes(text.encode("utf-8", "replace"))
-    if isinstance(prompt, str):
-        return replace(options, system_prompt={"type": "file", "path": str(path)})
-    rest: Any = {name: value for name, value in prompt.items() if name != "append"}
-    extra = {**options.extra_args, "append-system-prompt-file": str(path)}
-    return replace(options, system_prompt=rest, extra_args=extra)
+def _prompt(content: Content, uuid: str) -> dict[str, Any]:
+    return {
+        "type": "user",
+        "uuid": uuid,
+        "message": {"role": "user", "content": content},
+        "parent_tool_use_id": None,
+    }

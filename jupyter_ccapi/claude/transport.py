@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from asyncio.subprocess import PIPE, SubprocessStreamProtocol
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -79,6 +79,8 @@ class CLITransport(Transport):
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._write_lock = asyncio.Lock()
+        self._binding: Mapping[str, Any] = {}
+        self._asked: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     @property
     def pid(self) -> int | None:
@@ -139,8 +141,45 @@ class CLITransport(Transport):
             environment["PWD"] = str(self._options.cwd)
         return environment
 
+    def bind(self, fields: Mapping[str, Any]) -> None:
+        """Add these fields to the ``initialize`` request that is to come.
+
+        Not public: the CLI takes ``systemPrompt``, ``appendSystemPrompt``, ``jsonSchema`` and
+        ``systemPromptSnapshot`` there; the SDK for Python sends the first three as flags. The
+        capability probe finds out whether they work.
+        """
+        self._binding = fields
+
+    async def control(self, subtype: str, **fields: Any) -> dict[str, Any]:
+        """Send a control request that the SDK's client does not know, and wait for the answer.
+
+        Raises ``CLIConnectionError`` where the CLI refuses it or is gone. The client must be
+        connected: it reads what the CLI says.
+        """
+        name = f"ccapi_{uuid4().hex}"
+        self._asked[name] = future = asyncio.get_running_loop().create_future()
+        request = {"subtype": subtype, **fields}
+        try:
+            await self.write(
+                json.dumps({"type": "control_request", "request_id": name, "request": request})
+                + "\n"
+            )
+            answer = await future
+        finally:
+            self._asked.pop(name, None)
+        if answer.get("subtype") != "success":
+            raise CLIConnectionError(f"Claude Code refused {subtype}: {answer.get('error')}")
+        return dict(answer.get("response") or {})
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Have this called once the CLI has ended, however it did."""
+        if self._watching is not None:
+            self._watching.add_done_callback(lambda _: call())
+
     async def write(self, data: str) -> None:
         """Send one line to the CLI. Raises ``CLIConnectionError`` once it is gone."""
+        if self._binding:
+            data = self._bound(data)
         async with self._write_lock:
             stdin = self._process.stdin if self._process else None
             if stdin is None or not self.is_ready():
@@ -150,6 +189,15 @@ class CLITransport(Transport):
                 await stdin.drain()
             except OSError as error:
                 raise CLIConnectionError("Claude Code closed its input.") from error
+
+    def _bound(self, data: str) -> str:
+        message = json.loads(data)
+        request = message.get("request") or {}
+        if request.get("subtype") != "initialize":
+            return data
+        request.update(self._binding)
+        self._binding = {}
+        return json.dumps(message) + "\n"
 
     def read_messages(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what the CLI prints, one JSON object a line. Raises ``CLIConnectionError`` when
@@ -172,10 +220,22 @@ class CLITransport(Transport):
             for line in lines:
                 # Some builds print diagnostics among their messages; a message is an object.
                 if line.startswith(b"{"):
-                    yield _parse(line)
+                    message = _parse(line)
+                    if not self._is_ours(message):
+                        yield message
         assert self._watching is not None
         await asyncio.wait([self._watching])
         raise CLIConnectionError(f"Claude Code ended (exit code {self.exit_code}).")
+
+    def _is_ours(self, message: dict[str, Any]) -> bool:
+        """Whether this answers a control request of ours; if so it is handed over."""
+        if message.get("type") != "control_response":
+            return False
+        answer = message.get("response") or {}
+        future = self._asked.get(str(answer.get("request_id")))
+        if future is not None and not future.done():
+            future.set_result(answer)
+        return future is not None
 
     async def end_input(self) -> None:
         """Close the CLI's stdin: it exits when it is idle."""
@@ -230,6 +290,9 @@ class CLITransport(Transport):
         finally:
             pipes.close()  # at the end of an event loop that nobody tidied up, it kills too
         await reading
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(CLIConnectionError("Claude Code ended."))
         self._guard.release(self._process.pid)
         logger.debug("Claude Code %d ended with %s", self._process.pid, self.exit_code)
 
@@ -245,8 +308,9 @@ class CLITransport(Transport):
         return self._process is not None and self.exit_code is None and self._ending is None
 
 
-def _parse(line: bytearray) -> Any:
+def _parse(line: bytearray) -> dict[str, Any]:
     try:
-        return json.loads(line)
+        message: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise CLIConnectionError(f"Claude Code printed {line[:200]!r}, not JSON.") from error
+    return message

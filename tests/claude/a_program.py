@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jupyter_ccapi.claude import Conversation, Options, Pool, TextDelta, ToolCall, TurnEnd
+from jupyter_ccapi.claude import Conversation, Limits, Options, Pool, TextDelta, ToolCall, TurnEnd
 
 
 async def main(ending: str, mode: Any, folder: Path) -> None:
@@ -19,7 +19,7 @@ async def main(ending: str, mode: Any, folder: Path) -> None:
     if ending == "hears SIGINT":
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, lambda: print("SIGINT", flush=True))
-    pool = Pool()
+    pool = Pool(Limits(spares=0))
     tools = {"allowed_tools": ["Bash"]} if mode == "agent" else {}
     turn = Conversation(pool, Options(mode=mode, cwd=folder, sdk=tools)).send("begin")
     async for event in turn:

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from jupyter_ccapi.claude import CLI, Limits, Options, Pool, find_cli
+from jupyter_ccapi.claude import CLI, Capabilities, Limits, Options, Pool, find_cli
+from jupyter_ccapi.claude.capabilities import PUBLIC
+from jupyter_ccapi.claude.memory import Memory, read_memory
 from jupyter_ccapi.demo import OfflineModel
 from tests.claude.support import clis
+from tests.conftest import WARM
+
+#: What the real CLI can do; test_capabilities.py holds the probe to it.
+ALL = Capabilities(**dict.fromkeys(Capabilities.__dataclass_fields__, True))
 
 MakePool = Callable[..., Pool]
 
@@ -33,10 +39,20 @@ def make_pool(
         *,
         find: Callable[[], CLI] = find_cli,
         environment: Mapping[str, str] | None = None,
+        able: Capabilities | None = None,
+        memory: Callable[[], Memory] = read_memory,
         **limits: Any,
     ) -> Pool:
         variables = {**model.environment(home), **(environment or {})}
-        pools.append(Pool(Limits(**limits), find=find, environment=variables))
+        # A stand-in can do what is public, the real one all.
+        found = able or (ALL if find is find_cli else PUBLIC)
+
+        async def probe(cli: CLI) -> Capabilities:
+            return found
+
+        # Without spares, so that a test knows the processes; those about spares say so.
+        chosen = Limits(**{"warm": WARM, "spares": 0, **limits})
+        pools.append(Pool(chosen, find=find, environment=variables, probe=probe, memory=memory))
         return pools[-1]
 
     yield make

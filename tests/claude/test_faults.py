@@ -109,11 +109,33 @@ async def test_killed_before_there_is_a_transcript(
     assert conversation_sent(model.main_requests[-1])[-1][1].endswith("second")
 
 
-async def test_a_transcript_that_is_gone_is_said_and_not_passed_over(
+async def test_a_conversation_that_ended_well_needs_no_transcript(
+    pool: Pool, model: OfflineModel, chat: Options, home: Path
+) -> None:
+    conversation = Conversation(pool, chat)
+    model.script(Reply("fine"))
+    await conversation.send("first").finish()
+    process = psutil.Process(pool.pids()[0])
+    process.kill()
+    await gone(process)
+    transcripts(home)[0].unlink()
+    await conversation.send("second").finish()
+    assert conversation_sent(model.main_requests[-1]) == [
+        ("user", "first"),
+        ("assistant", "fine"),
+        ("user", "second"),
+    ]
+
+
+async def test_a_transcript_that_alone_knew_and_is_gone_is_said_and_not_passed_over(
     pool: Pool, model: OfflineModel, chat: Options, home: Path
 ) -> None:
     conversation = Conversation(pool, chat)
     await conversation.send("first").finish()
+    model.script(held())
+    turn = conversation.send("then")
+    await until(turn, TextDelta)
+    await turn.interrupt()
     process = psutil.Process(pool.pids()[0])
     process.kill()
     await gone(process)

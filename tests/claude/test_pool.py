@@ -1,7 +1,6 @@
 """The pool: how many processes there are, whose turn it is, and what becomes of the rest."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,8 @@ from jupyter_ccapi.claude.errors import (
     QueueFull,
     QueueTimeout,
 )
+from jupyter_ccapi.claude.history import Session
+from jupyter_ccapi.claude.slots import Wanted
 from jupyter_ccapi.demo import OfflineModel, Reply
 from tests.claude.conftest import MakePool
 from tests.claude.support import (
@@ -30,6 +31,8 @@ from tests.claude.support import (
     stand_in,
     until,
 )
+
+ANYTHING = Wanted(Options(), Session("any"), None)
 
 
 async def test_the_limit_holds_however_many_ask(make_pool: MakePool, tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ async def test_who_stops_waiting_leaves_the_queue(make_pool: MakePool, tmp_path:
     pool = make_pool(find=stand_in(tmp_path, "endless"), max_concurrent_sessions=1)
     running = query(pool, "hello")
     await until(running, TextDelta)
-    waiting = [asyncio.create_task(pool.claim("")) for _ in range(3)]
+    waiting = [asyncio.create_task(pool.claim("", ANYTHING)) for _ in range(3)]
     await eventually(lambda: pool.waiting == 3)
     waiting[0].cancel()
     waiting[2].cancel()
@@ -145,7 +148,7 @@ async def test_who_stops_waiting_leaves_the_queue(make_pool: MakePool, tmp_path:
     await running.interrupt()
     slot = await waiting[1]
     # Cancelled in the moment when it was served: the place is not lost.
-    late = asyncio.create_task(pool.claim(""))
+    late = asyncio.create_task(pool.claim("", ANYTHING))
     await eventually(lambda: pool.waiting == 1)
     pool.release(slot)
     await slot.gone.wait()
@@ -271,7 +274,7 @@ async def test_closing_in_the_moment_when_a_place_was_given(
     make_pool: MakePool, chat: Options, home: Path
 ) -> None:
     pool = make_pool(max_concurrent_sessions=1)
-    slot = await pool.claim("")
+    slot = await pool.claim("", ANYTHING)
     turn = query(pool, "hello", chat)
     await eventually(lambda: pool.waiting == 1)
     pool.release(slot)
@@ -324,11 +327,11 @@ async def test_models_are_asked_for_once(
     pool: Pool, model: OfflineModel, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims: list[str] = []
-    claim: Callable[[str], object] = pool.claim
+    claim = pool.claim
 
-    def counted(owner: str) -> object:
+    def counted(owner: str, wanted: Wanted) -> object:
         claims.append(owner)
-        return claim(owner)
+        return claim(owner, wanted)
 
     monkeypatch.setattr(pool, "claim", counted)
     first, second = await asyncio.gather(pool.ask_for_models("A"), pool.ask_for_models("B"))

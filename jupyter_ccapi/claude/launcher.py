@@ -1,0 +1,144 @@
+"""Start Claude Code processes: for one conversation, or ahead of any."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+from claude_agent_sdk import ClaudeAgentOptions
+
+from .capabilities import Capabilities
+from .cli import CLI
+from .guard import Guard
+from .history import Held, Session
+from .options import Options, to_sdk
+from .process import Process
+from .slots import bindable
+from .transcripts import transcript_path, write_transcript
+
+# On resume the CLI would go on with the system prompt of before; the SDK has this field for
+# system prompts of its preset.
+_PROMPT_AS_GIVEN = {"systemPromptSnapshot": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """What all processes of a pool have in common: ``environment`` is added to what each inherits,
+    ``patience`` is how many seconds one may take to come up.
+    """
+
+    guard: Guard
+    environment: Mapping[str, str]
+    patience: float
+
+    async def start(self, cli: CLI, options: Options, session: Session) -> Process:
+        """Start a process that holds this session, all by public means: flags, and a transcript
+        to resume.
+
+        Raises ``CLIStartFailed``, and ``InvalidOption`` for what the SDK does not take. Cancelled,
+        it returns when what it has started has ended.
+        """
+        chosen = self._chosen(cli, options, persist=session.persist)
+        path = transcript_path(session.id, cwd=options.cwd, environment=chosen.env)
+        exists = path.exists()
+        seeded = bool(session.history) and not exists
+        if seeded or exists or session.known:
+            chosen.resume = session.id
+        else:
+            chosen.session_id = session.id
+        held: list[Held] | None = []
+        started = False
+        try:
+            if seeded:
+                held = write_transcript(path, session.history or (), cwd=options.cwd)
+            elif chosen.resume:
+                held = _known(session)
+            with TemporaryDirectory(prefix="ccapi-") as folder:
+                chosen = _prompt_in_file(chosen, Path(folder) / "system-prompt")
+                process = await Process.launch(chosen, session.id, self.guard)
+                await process.initialize(
+                    chosen,
+                    tools=options.tools,
+                    fields=_PROMPT_AS_GIVEN if chosen.resume else {},
+                    patience=self.patience,
+                )
+            started = True
+        finally:
+            # The CLI has read it by now.
+            if seeded and not (started and session.persist):
+                path.unlink(missing_ok=True)
+        process.held = held
+        return process
+
+    async def start_spare(self, cli: CLI, options: Options, *, persist: bool) -> Process:
+        """Start a process that is bound to nothing yet, for conversations with the profile of
+        these options. Raises as ``start`` does.
+        """
+        chosen = self._chosen(cli, _unbound(options), persist=persist)
+        chosen.session_id = str(uuid4())
+        return await Process.launch(chosen, chosen.session_id, self.guard)
+
+    async def start_ahead(
+        self, cli: CLI, options: Options, *, persist: bool, able: Capabilities
+    ) -> Process:
+        """Start a process that is bound to these options and holds nothing yet. Raises as
+        ``start`` does.
+        """
+        if bindable(options, able):
+            process = await self.start_spare(cli, options, persist=persist)
+            await self.bind(process, cli, options, persist=persist)
+        else:
+            process = await self.start(cli, options, Session(str(uuid4()), persist=persist))
+        if able.seed and able.rewind_conversation:
+            await process.prime()
+        return process
+
+    async def bind(self, process: Process, cli: CLI, options: Options, *, persist: bool) -> None:
+        """Initialize a spare with these options. Raises as ``start`` does."""
+        fields: dict[str, Any] = {}
+        if options.system_prompt:
+            chat = options.mode == "chat"
+            fields["systemPrompt" if chat else "appendSystemPrompt"] = options.system_prompt
+        if options.schema is not None:
+            fields["jsonSchema"] = dict(options.schema)
+        chosen = self._chosen(cli, _unbound(options), persist=persist)
+        await process.initialize(chosen, tools=options.tools, fields=fields, patience=self.patience)
+
+    def _chosen(self, cli: CLI, options: Options, *, persist: bool) -> ClaudeAgentOptions:
+        chosen = to_sdk(options, cli_path=cli.path)
+        chosen.env = {**self.environment, **chosen.env}
+        if not persist:
+            chosen.extra_args = {**chosen.extra_args, "no-session-persistence": None}
+        return chosen
+
+
+def _unbound(options: Options) -> Options:
+    """These options without what binds at ``initialize``, or is switched live."""
+    tools = options.tools if options.mode == "agent" else ()
+    return replace(options, model=None, system_prompt=None, schema=None, tools=tools)
+
+
+def _known(session: Session) -> list[Held] | None:
+    """What a resumed process holds; the CLI's names for it are not known."""
+    if session.history is None:
+        return None
+    return [Held(message) for message in session.history]
+
+
+def _prompt_in_file(options: ClaudeAgentOptions, path: Path) -> ClaudeAgentOptions:
+    """Hand the system prompt over in a file, which the CLI has read when it is up: everybody on
+    the machine can read a command line, and 128 KB are the most that fits into a word of it.
+    """
+    prompt: Any = options.system_prompt
+    text = prompt.get("append") if isinstance(prompt, dict) else prompt
+    if not text:
+        return options
+    path.touch(mode=0o600)
+    path.write_bytes(text.encode("utf-8", "replace"))
+    if isinstance(prompt, str):
+        return replace(options, system_prompt={"type": "file", "path": str(path)})
+    rest: Any = {name: value for name, value in prompt.items() if name != "append"}
+    extra = {**options.extra_args, "append-system-prompt-file": str(path)}
+    return replace(options, system_prompt=rest, extra_args=extra)

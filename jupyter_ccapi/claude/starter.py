@@ -1,0 +1,130 @@
+"""Start what slots need: the SDK itself, the probe of the CLI, processes, warm and cold."""
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .capabilities import PUBLIC, Capabilities
+from .cli import CLI
+from .errors import ClaudeError, InvalidOption
+from .guard import Guard
+from .limits import Limits
+from .slots import Slot, Wanted
+from .spares import Plan
+
+if TYPE_CHECKING:
+    from .launcher import Launcher
+    from .process import Process
+
+logger = logging.getLogger(__name__)
+
+Probe = Callable[[CLI], Awaitable[Capabilities]]
+
+
+class Starter:
+    """Starts the processes of one pool. ``failures`` counts warm ones that failed before their
+    turn began; ``capabilities`` is what the probe has found.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        find: Callable[[], CLI],
+        environment: Mapping[str, str],
+        probe: Probe | None,
+    ) -> None:
+        self.capabilities = PUBLIC
+        self.failures = 0
+        self._limits = limits
+        self._find = find
+        self._environment = environment
+        self._probe = probe
+        self._guard = Guard()
+        self._launcher: asyncio.Task[Launcher] | None = None
+        self._probing: asyncio.Task[None] | None = None
+
+    def preload(self) -> None:
+        """Begin to import the SDK."""
+        if self._launcher is None:
+            self._launcher = asyncio.get_running_loop().create_task(self._load())
+
+    async def find_out(self) -> None:
+        """Ask the probe, once."""
+        if self._probe is None:
+            return
+        if self._probing is None:
+            self._probing = asyncio.get_running_loop().create_task(self._ask(self._probe))
+        await asyncio.shield(self._probing)
+
+    async def prepare(self, slot: Slot, wanted: Wanted) -> "Process":
+        """Have the slot's process hold what is wanted: the warm one that it was given, else, also
+        where that one fails in any way, a new one.
+
+        Raises ``CLINotFound``, ``CLIStartFailed`` or ``InvalidOption``.
+        """
+        cli, launcher = self._find(), await self._loaded()
+        if slot.process is not None:
+            try:
+                await self._warm_up(slot.process, launcher, cli, wanted)
+                return slot.process
+            except InvalidOption:
+                raise
+            except Exception as error:
+                # Nothing was asked of the model yet, so nothing is lost.
+                logger.debug("A warm process failed, a new one is started: %s", error)
+                self.failures += 1
+                slot.process.kill()
+                await slot.process.close()
+                slot.process, slot.warmth = None, "cold"
+        return await launcher.start(cli, wanted.options, wanted.session)
+
+    async def spare(self, plan: Plan) -> "Process":
+        """Start a spare. Raises as ``prepare`` does."""
+        cli, launcher = self._find(), await self._loaded()
+        if plan.owner is None:
+            return await launcher.start_spare(cli, plan.options, persist=plan.persist)
+        return await launcher.start_ahead(
+            cli, plan.options, persist=plan.persist, able=self.capabilities
+        )
+
+    async def close(self) -> None:
+        """Stop whatever is under way, and the guard."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
+        if self._launcher is not None:
+            await asyncio.wait([self._launcher])
+        try:
+            await asyncio.to_thread(self._guard.close)
+        except RuntimeError:  # no more threads: the interpreter is about to exit
+            self._guard.close()
+
+    async def _warm_up(
+        self, process: "Process", launcher: "Launcher", cli: CLI, wanted: Wanted
+    ) -> None:
+        options = wanted.options
+        if not process.initialized:
+            await launcher.bind(process, cli, options, persist=wanted.session.persist)
+        process.toolbox.fill(options.tools)
+        await process.hold(wanted.session.history or ())
+
+    async def _ask(self, probe: Probe) -> None:
+        try:
+            self.capabilities = await probe(self._find())
+        except ClaudeError as error:
+            logger.warning("What Claude Code can do could not be found out: %s", error)
+
+    async def _loaded(self) -> "Launcher":
+        self.preload()
+        assert self._launcher is not None
+        return await asyncio.shield(self._launcher)
+
+    async def _load(self) -> "Launcher":
+        # Not on the loop that serves everybody else.
+        module: Any = await asyncio.to_thread(importlib.import_module, f"{__package__}.launcher")
+        launcher: Launcher = module.Launcher(
+            self._guard, self._environment, self._limits.start_timeout
+        )
+        return launcher
