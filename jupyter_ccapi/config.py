@@ -5,7 +5,7 @@
 (``c.ClaudeMagics.x`` in ``ipython_config.py``).
 """
 
-from traitlets import Dict, Float, HasTraits, Int, TraitError, Unicode, validate
+from traitlets import Bool, Dict, Float, HasTraits, Int, TraitError, Unicode, validate
 
 
 class CoreOptions(HasTraits):
@@ -15,6 +15,13 @@ class CoreOptions(HasTraits):
         "",
         help="""The Claude Code executable. Empty: the one that comes with claude-agent-sdk,
         else `claude` on PATH.""",
+    ).tag(config=True)
+
+    warm = Bool(
+        True,
+        help="""Whether Claude Code processes stay for the next turn, are reused and are started
+        ahead. Off, every turn starts one of its own and reads the conversation anew: half a second
+        slower, for when in doubt whether it is the warm ones that err.""",
     ).tag(config=True)
 
     turn_timeout = Float(
@@ -57,7 +64,16 @@ class ServerOptions(CoreOptions):
     max_concurrent_sessions = Int(
         4,
         min=1,
-        help="""How many Claude Code processes may run at once. Each takes 110 to 240 MB.""",
+        help="""How many Claude Code processes may run at once, those included that wait for the
+        next request. Each takes 110 to 240 MB; where memory is short there are fewer.""",
+    ).tag(config=True)
+
+    spares = Int(
+        2,
+        min=0,
+        help="""How many processes are kept ready for new conversations once there was a first
+        request: one for any, the others with the system prompt, tools and schema asked for last
+        and most. At most half of max_concurrent_sessions; none in a container under 2 GB.""",
     ).tag(config=True)
 
     max_queue = Int(
@@ -76,8 +92,8 @@ class ServerOptions(CoreOptions):
     idle_timeout = Float(
         600.0,
         min=1.0,
-        help="""Seconds after which the process of a conversation that nobody continues is
-        ended.""",
+        help="""Seconds after which a process is ended whose conversation nobody continues, or that
+        was kept ready and nobody needed.""",
     ).tag(config=True)
 
     start_timeout = Float(

@@ -34,11 +34,13 @@ from .limits import Limits
 from .models import ALIASES, resolve_model
 from .options import Options
 from .pool import Pool
+from .slots import WARMTHS
 from .tools import Tool
 
 __all__ = [
     "ALIASES",
     "CLI",
+    "WARMTHS",
     "Capabilities",
     "ClaudeError",
     "Conversation",

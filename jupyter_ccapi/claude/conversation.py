@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -48,9 +49,10 @@ class Turn:
         self.started = False
         self.warmth: Warmth | None = None
         self._stop: Callable[[], None] | None = None
-        self._events: asyncio.Queue[Event | ClaudeError] = asyncio.Queue()
+        self._events: deque[Event] = deque()
+        self._arrived = asyncio.Event()
         self._failure: ClaudeError | None = None
-        self._over = False
+        self._told = False
         self._task = asyncio.get_running_loop().create_task(run(self))
         # Not in the task itself: one that is cancelled before its first step never runs.
         self._task.add_done_callback(self._settle)
@@ -63,15 +65,35 @@ class Turn:
         """The next event. Raises ``ClaudeError`` where the turn failed. Cancelling the wait loses
         nothing.
         """
-        if self._over:
+        if not await self._has_events():
             raise StopAsyncIteration
-        event = await self._events.get()
-        if isinstance(event, TurnEnd | ClaudeError):
-            self._over = True
-            self._events.put_nowait(event)  # for whoever else is waiting
-        if isinstance(event, ClaudeError):
-            raise event
-        return event
+        return self._events.popleft()
+
+    async def read(self) -> list[Event]:
+        """All events that have come since the last one was read, at least one; none at all once
+        the turn is over. Raises and may be cancelled as iterating does.
+        """
+        if not await self._has_events():
+            return []
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    async def _has_events(self) -> bool:
+        """Wait for an event, or for the end."""
+        while not self._events:
+            if self._failure is not None and not self._told:
+                self._told = True
+                raise self._failure
+            if self._task.done() and (self.end is not None or self._told):
+                return False
+            self._arrived.clear()
+            await self._arrived.wait()
+        return True
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        self._arrived.set()
 
     async def finish(self) -> TurnEnd:
         """Wait for the end and return it. Raises ``ClaudeError`` where the turn failed."""
@@ -122,9 +144,10 @@ class Turn:
             )
         if isinstance(outcome, TurnEnd):
             self.end = outcome
+            self._tell(outcome)
         else:
             self._failure = outcome
-        self._events.put_nowait(outcome)
+            self._arrived.set()
 
 
 class Conversation:
@@ -262,6 +285,7 @@ class Conversation:
             self._bound_to = bound_to
             await self._pool.prepare(slot, wanted)
         turn.warmth = slot.warmth
+        self._pool.served[slot.warmth] += 1
         return slot
 
     async def _stream(self, turn: Turn, slot: Slot, content: Content, options: Options) -> TurnEnd:
@@ -292,7 +316,7 @@ class Conversation:
                         if isinstance(event, TurnEnd):
                             end = event
                         else:
-                            turn._events.put_nowait(event)
+                            turn._tell(event)
         except ProcessDied:
             if turn.interrupted or stopping.timed_out:
                 end = reader.interrupted()

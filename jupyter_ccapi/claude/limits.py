@@ -12,8 +12,8 @@ class Limits:
     """Bounds of a pool; times are in seconds.
 
     ``max_concurrent_sessions`` counts every process, also the idle ones and the spares, of which
-    there are at most ``spares``. Without ``warm`` each turn of a stateless client gets a new
-    process and nothing is kept ready.
+    there are at most ``spares``. Without ``warm`` each turn gets a new process and
+    nothing is kept ready.
     """
 
     max_concurrent_sessions: int = 4

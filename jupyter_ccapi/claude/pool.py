@@ -73,7 +73,7 @@ class Pool:
         self._queue: dict[str, deque[_Request]] = {}
         self._last_served: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._starter = Starter(self.limits, find, self.environment, probe)
+        self._starter = Starter(find, self.environment, probe, patience=self.limits.start_timeout)
         self._stock = Stock(self, self._starter)
         self._memory_again: asyncio.TimerHandle | None = None
         self._asking = asyncio.Lock()
@@ -156,7 +156,6 @@ class Pool:
             self._stock.soon()
         if process is not before:
             self._watch(slot, process)
-        self.served[slot.warmth] += 1
         self.reported_models = await process.reported_models() or self.reported_models
         return process
 
@@ -182,10 +181,8 @@ class Pool:
         if slot.state != "busy":
             return
         process = slot.process
-        useless = loose and (
-            not self.limits.warm or slot.binding is None or process is None or process.held is None
-        )
-        if process is None or not process.alive or useless:
+        useless = loose and (slot.binding is None or process is None or process.held is None)
+        if process is None or not process.alive or useless or not self.limits.warm:
             self.release(slot)
             return
         self._note_held(slot)
@@ -200,7 +197,6 @@ class Pool:
             self.release(slot)
             return False
         self._take(slot, "live")
-        self.served["live"] += 1
         return True
 
     def _rest(self, slot: Slot, state: State, *, loose: bool = False) -> None:

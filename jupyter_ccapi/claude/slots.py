@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from .binding import Binding, binding_of
 from .capabilities import Capabilities
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: with the same binding, ``bound`` was started ahead for this binding, ``spare`` for any; ``cold``
 #: was started for it.
 Warmth = Literal["live", "recycled", "bound", "spare", "cold"]
+WARMTHS: tuple[Warmth, ...] = get_args(Warmth)
 
 #: A spare is ``starting`` before it is one; a ``busy`` slot has a turn.
 State = Literal["starting", "spare", "busy", "idle", "closing"]

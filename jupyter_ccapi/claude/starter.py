@@ -10,7 +10,6 @@ from .capabilities import PUBLIC, Capabilities
 from .cli import CLI
 from .errors import ClaudeError, InvalidOption
 from .guard import Guard
-from .limits import Limits
 from .slots import Slot, Wanted
 from .spares import Plan
 
@@ -30,14 +29,15 @@ class Starter:
 
     def __init__(
         self,
-        limits: Limits,
         find: Callable[[], CLI],
         environment: Mapping[str, str],
         probe: Probe | None,
+        *,
+        patience: float,
     ) -> None:
         self.capabilities = PUBLIC
         self.failures = 0
-        self._limits = limits
+        self._patience = patience
         self._find = find
         self._environment = environment
         self._probe = probe
@@ -124,7 +124,5 @@ class Starter:
     async def _load(self) -> "Launcher":
         # Not on the loop that serves everybody else.
         module: Any = await asyncio.to_thread(importlib.import_module, f"{__package__}.launcher")
-        launcher: Launcher = module.Launcher(
-            self._guard, self._environment, self._limits.start_timeout
-        )
+        launcher: Launcher = module.Launcher(self._guard, self._environment, self._patience)
         return launcher

@@ -1,10 +1,11 @@
 """Keep spares ready, in what the requests leave of processor, places and memory."""
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from .limits import PROCESS_MEMORY
-from .slots import Wanted
+from .slots import Slot, Wanted
 from .spares import Demands
 from .starter import Starter
 
@@ -16,6 +17,8 @@ _SPARES_FROM = 2 * 1024**3
 # Seconds after a turn got its process until spares are started: a start takes half a second of a
 # core, which the turn needs first.
 _SETTLING = 0.2
+# A program goes on with its conversation within so many seconds.
+_GOING_ON = 2.0
 
 
 class Stock:
@@ -66,21 +69,30 @@ class Stock:
         limits = pool.limits
         most = min(limits.spares, limits.max_concurrent_sessions // 2)
         missing = self._demands.next_spare(pool.slots, pool.capabilities, most, limits.idle_timeout)
-        if missing is None or not self._has_memory():
+        crowded = pool.count("busy") > limits.max_concurrent_sessions // 2
+        if missing is None or crowded or not self._has_memory():
             return False
         plan, instead_of = missing
         if instead_of is None and len(pool.slots) >= limits.max_concurrent_sessions:
-            # A spare serves any next turn; the oldest of several idle processes serves one that
-            # may never come, and whose client sends its history again.
-            idle = [slot for slot in pool.slots if slot.state == "idle" and slot.loose]
-            if len(idle) < 2:
+            instead_of = self._least_needed()
+            if instead_of is None:
                 return False
-            instead_of = min(idle, key=lambda slot: slot.since)
         if instead_of is not None:
             pool.release(instead_of)
             await instead_of.gone.wait()
             return True
         return await pool.add_spare(plan)
+
+    def _least_needed(self) -> Slot | None:
+        """An idle process whose place a spare may take: a spare serves any next turn, the oldest
+        of several idle processes one that may never come, and whose client sends its history
+        again. None of those that rest between the turns of a program.
+        """
+        idle = [slot for slot in self._pool.slots if slot.state == "idle" and slot.loose]
+        oldest = min(idle, key=lambda slot: slot.since, default=None)
+        if oldest is None or len(idle) < 2 or time.monotonic() - oldest.since < _GOING_ON:
+            return None
+        return oldest
 
     def _has_memory(self) -> bool:
         memory = self._pool.memory

@@ -41,6 +41,7 @@ from .events import (
     TurnStarted,
     Usage,
 )
+from .transport import events_of
 
 # terminal_reason of a turn that an interrupt ended (ResultMessage's docstring in the SDK).
 _ABORTED = {"aborted_streaming", "aborted_tools"}
@@ -83,7 +84,8 @@ class TurnReader:
                 self._model = str(data.get("model", ""))
                 yield TurnStarted(self._conversation_id, self._model)
             case StreamEvent(parent_tool_use_id=None, event=event):
-                yield from self._stream(event)
+                for one in events_of(event):
+                    yield from self._stream(one)
             case AssistantMessage(parent_tool_use_id=None):
                 yield from self._message(message)
             case UserMessage(parent_tool_use_id=None, content=list(blocks)):

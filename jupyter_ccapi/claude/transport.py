@@ -11,8 +11,9 @@ import json
 import logging
 import os
 from asyncio.subprocess import PIPE, SubprocessStreamProtocol
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,8 @@ logging.getLogger("claude_agent_sdk").addHandler(logging.NullHandler())
 # One message of the CLI, bounded: a picture in a tool result comes as base64 in one line.
 _MAX_LINE = 64 * 1024 * 1024
 _STDERR_KEPT = 4000
+# Stands in a stream event for several; the model's own events have a type.
+_TOGETHER = "together"
 # An idle CLI exits 40 ms after its stdin ends and has written its transcript by then; on SIGTERM
 # it ends its tools first, in about 300 ms.
 _EXIT_GRACE = 2.0
@@ -217,12 +220,11 @@ class CLITransport(Transport):
                 continue
             *lines, rest = pending.split(b"\n")
             pending = rest
-            for line in lines:
-                # Some builds print diagnostics among their messages; a message is an object.
-                if line.startswith(b"{"):
-                    message = _parse(line)
-                    if not self._is_ours(message):
-                        yield message
+            # Some builds print diagnostics among their messages; a message is an object.
+            arrived = [_parse(line) for line in lines if line.startswith(b"{")]
+            for message in _together(arrived):
+                if not self._is_ours(message):
+                    yield message
         assert self._watching is not None
         await asyncio.wait([self._watching])
         raise CLIConnectionError(f"Claude Code ended (exit code {self.exit_code}).")
@@ -308,9 +310,29 @@ class CLITransport(Transport):
         return self._process is not None and self.exit_code is None and self._ending is None
 
 
+def events_of(event: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """The events of the model's stream in one stream event: one, or all that came together."""
+    return event.get(_TOGETHER, (event,))
+
+
+def _together(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Put stream events that have arrived at once into one message: on its way through the SDK
+    each message costs more than all else that is done for a delta.
+    """
+    keys = ("type", "parent_tool_use_id")
+    for about, group in groupby(messages, lambda message: [message.get(key) for key in keys]):
+        if about[0] != "stream_event":
+            yield from group
+            continue
+        first, *rest = group
+        if rest:
+            first["event"] = {_TOGETHER: [first["event"], *(one["event"] for one in rest)]}
+        yield first
+
+
 def _parse(line: bytearray) -> dict[str, Any]:
     try:
-        message: dict[str, Any] = json.loads(line)
+        message: dict[str, Any] = json.loads(line.decode())
     except ValueError as error:
         raise CLIConnectionError(f"Claude Code printed {line[:200]!r}, not JSON.") from error
     return message

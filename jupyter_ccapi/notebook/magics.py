@@ -98,7 +98,7 @@ class ClaudeMagics(NotebookOptions, Magics):
         if self._session is None:
             self._session = Session(find=lambda: find_cli(self.cli_path or None))
         session = self._session
-        session.limit(Limits(turn_timeout=self.turn_timeout))
+        session.limit(Limits(turn_timeout=self.turn_timeout, warm=self.warm, spares=0))
         if asked.new or session.is_new:
             model = await self._resolved(session, asked.model or self.model or None)
             turn = session.begin(prompt, Options(mode="chat", model=model, cwd=Path.cwd()))

@@ -32,7 +32,7 @@ class Session:
 
     def __init__(self, *, find: Callable[[], CLI]) -> None:
         self._core = CoreThread()
-        self._pool = Pool(find=find)
+        self._pool = Pool(Limits(spares=0), find=find)
         self._conversation: Conversation | None = None
 
     @property

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from traitlets import TraitError, default
 
@@ -79,6 +80,11 @@ class CCApiApp(ServerOptions, ExtensionApp):
             (url_path_join(self.url_prefix, pattern) if self.url_prefix else pattern, handler)
             for pattern, handler in default_handlers
         )
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        """Alone, this server is there for nothing else: make ready what the first request needs."""
+        if isinstance(serverapp, StandaloneServer):
+            self.gateway.preload()
 
     def current_activity(self) -> dict[str, int] | None:
         """Turns that run, so that a server is not shut down for idleness under them."""

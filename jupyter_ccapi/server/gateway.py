@@ -34,11 +34,17 @@ class Gateway:
                 idle_timeout=options.idle_timeout,
                 start_timeout=options.start_timeout,
                 turn_timeout=options.turn_timeout,
+                warm=options.warm,
+                spares=options.spares,
             ),
             find=lambda: find_cli(options.cli_path),
             environment=options.cli_environment,
         )
         self.stats = Stats(self.pool, __version__)
+
+    def preload(self) -> None:
+        """Make ready what the first request would wait for, short of starting a process."""
+        self.pool.preload()
 
     async def chat(self, request: ChatRequest, owner: str) -> Turn:
         """Begin to answer a chat. Raises ``UnknownModel`` before anything is spent."""

@@ -3,12 +3,14 @@
 import math
 import time
 from collections import Counter, deque
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from prometheus_client import Counter as Metric
 from prometheus_client import Gauge, Histogram
 
-from jupyter_ccapi.claude import Pool, TurnEnd, Usage
+from jupyter_ccapi.claude import WARMTHS, Pool, Turn, TurnEnd, Usage
 
 # Prometheus allows a name once a process: these belong to the module.
 _REQUESTS = Metric(
@@ -18,6 +20,11 @@ _REQUESTS = Metric(
 )
 _TOKENS = Metric("ccapi_tokens", "Tokens as the model reported them.", ["kind"])
 _COST = Metric("ccapi_cost_usd", "Cost in USD as Claude Code reckons it.")
+_WARMTH = Metric(
+    "ccapi_turns",
+    "Turns by how they came to their process: live, recycled, bound, spare or cold.",
+    ["warmth"],
+)
 _FIRST = Histogram("ccapi_first_token_seconds", "From the request to the first delta.")
 _TOTAL = Histogram("ccapi_request_seconds", "From the request to its end.")
 _PROCESSES = Gauge(
@@ -43,8 +50,8 @@ class Stats:
         self._cost = 0.0
         self._first: deque[float] = deque(maxlen=_WINDOW)
         self._total: deque[float] = deque(maxlen=_WINDOW)
-        _PROCESSES.labels("busy").set_function(lambda: pool.count("busy"))
-        _PROCESSES.labels("idle").set_function(lambda: pool.count("idle"))
+        for state in ("busy", "idle", "spare"):
+            _PROCESSES.labels(state).set_function(partial(pool.count, state))
         _PROCESSES.labels("queue").set_function(lambda: pool.waiting)
 
     def begin(self, route: str) -> "Record":
@@ -70,16 +77,30 @@ class Stats:
                 "total": _percentiles(self._total),
             },
             "processes": {
+                "spare": self._pool.count("spare"),
                 "idle": self._pool.count("idle"),
                 "busy": self._pool.count("busy"),
                 "queue": self._pool.waiting,
                 "max": self._pool.limits.max_concurrent_sessions,
             },
+            "warm": self._warm(),
+            "memory_bytes": asdict(self._pool.memory),
+        }
+
+    def _warm(self) -> dict[str, Any]:
+        """How turns came to their processes."""
+        return {
+            "on": self._pool.limits.warm,
+            **{warmth: self._pool.served[warmth] for warmth in WARMTHS},
+            "failed": self._pool.warm_failures,
+            "capabilities": asdict(self._pool.capabilities),
         }
 
     def _finish(self, record: "Record", outcome: str, end: TurnEnd | None) -> None:
         now = time.monotonic()
         self._outcomes[outcome] += 1
+        if record.turn is not None and record.turn.warmth is not None:
+            _WARMTH.labels(record.turn.warmth).inc()
         _REQUESTS.labels(record.route, outcome).inc()
         self._total.append(now - record.began)
         _TOTAL.observe(now - record.began)
@@ -100,12 +121,13 @@ class Stats:
 
 
 class Record:
-    """One request under way."""
+    """One request under way, and its ``turn`` once it has one."""
 
     def __init__(self, stats: Stats, route: str) -> None:
         self.route = route
         self.began = time.monotonic()
         self.first: float | None = None
+        self.turn: Turn | None = None
         self._stats = stats
         self._over = False
 

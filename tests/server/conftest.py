@@ -12,6 +12,7 @@ from tornado.httpclient import HTTPClientError, HTTPResponse
 
 from jupyter_ccapi.demo import OfflineModel
 from jupyter_ccapi.server.app import CCApiApp
+from tests.conftest import WARM
 
 Fetch = Callable[..., Awaitable[HTTPResponse]]
 
@@ -32,7 +33,7 @@ def jp_server_config(
             "jpserver_extensions": {"jupyter_ccapi": True},
             "allow_unauthenticated_access": False,
         },
-        "CCApiApp": {"cli_environment": model.environment(home), **ccapi_config},
+        "CCApiApp": {"cli_environment": model.environment(home), "warm": WARM, **ccapi_config},
     }
 
 

@@ -119,6 +119,8 @@ def verb(action: str) -> Callable[[Verb], Verb]:
     def decorate(method: Verb) -> Verb:
         @wraps(method)
         async def answer(self: BaseHandler, *args: str, **kwargs: str) -> None:
+            # Whoever asks for anything here will want an answer of Claude's next.
+            self.gateway.preload()
             try:
                 await ensure_async(method(self, *args, **kwargs))
             except APIError as error:

@@ -32,7 +32,7 @@ class ChatCompletionsHandler(BaseHandler):
         try:
             # Away from the loop: a body may be large, and others are being served.
             request = await asyncio.to_thread(_read, self.request.body)
-            turn = await self.gateway.chat(request, self.principal.id)
+            record.turn = turn = await self.gateway.chat(request, self.principal.id)
             async with turn:
                 await (self._stream if request.stream else self._complete)(request, turn, record)
             record.finish("ok", turn.end)
@@ -63,7 +63,7 @@ class ChatCompletionsHandler(BaseHandler):
             _note(event, record)
             events.append(event)
         answer = completion(events)
-        self._say_what_is_ignored(request)
+        self._say_about(request, turn)
         if turn.end is not None:
             self.set_header("x-ccapi-cost-usd", f"{turn.end.cost_usd:.8f}")
         self.finish(answer)
@@ -71,44 +71,50 @@ class ChatCompletionsHandler(BaseHandler):
     async def _stream(self, request: ChatRequest, turn: Turn, record: Record) -> None:
         """Send each delta when it comes. Until the first, an error is still an HTTP status."""
         stream = ChatStream(include_usage=request.include_usage)
-        async for event in self._with_silence(turn):
-            if event is None:
-                self._begin(request)
-                self.write(KEEP_ALIVE)
-                self.update_api_activity()
-                await self.flush()
-                continue
-            _note(event, record)
-            for chunk in stream.chunks(event):
-                self._begin(request)
-                self.write(encode(chunk))
-                await self.flush()
+        async for events in self._with_silence(turn):
+            chunks: list[bytes] = []
+            try:
+                for event in events or ():
+                    _note(event, record)
+                    chunks.extend(encode(chunk) for chunk in stream.chunks(event))
+            finally:
+                # Those that have come at once go out at once; each is an event of its own.
+                await self._send(request, turn, chunks if events else [KEEP_ALIVE])
         self.write(DONE)
         self.finish(set_content_type="text/event-stream")
 
-    async def _with_silence(self, turn: Turn) -> AsyncIterator[Event | None]:
-        """The turn's events, and None whenever nothing has come for a while."""
+    async def _with_silence(self, turn: Turn) -> AsyncIterator[list[Event] | None]:
+        """The turn's events as they come, and None whenever nothing has come for a while."""
         while True:
             try:
                 async with asyncio.timeout(self.gateway.keep_alive):
-                    event = await anext(turn)
+                    events = await turn.read()
             except TimeoutError:
+                self.update_api_activity()
                 yield None
-            except StopAsyncIteration:
-                return
             else:
-                yield event
+                if not events:
+                    return
+                yield events
 
-    def _begin(self, request: ChatRequest) -> None:
+    async def _send(self, request: ChatRequest, turn: Turn, chunks: list[bytes]) -> None:
+        if chunks:
+            self._begin(request, turn)
+            self.write(b"".join(chunks))
+            await self.flush()
+
+    def _begin(self, request: ChatRequest, turn: Turn) -> None:
         if self._headers_written:
             return
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-cache")
         # nginx would else keep the deltas until its buffer is full.
         self.set_header("X-Accel-Buffering", "no")
-        self._say_what_is_ignored(request)
+        self._say_about(request, turn)
 
-    def _say_what_is_ignored(self, request: ChatRequest) -> None:
+    def _say_about(self, request: ChatRequest, turn: Turn) -> None:
+        if turn.warmth is not None:
+            self.set_header("x-ccapi-process", turn.warmth)
         if request.ignored:
             self.set_header("x-ccapi-ignored", ", ".join(request.ignored))
 
