@@ -1,11 +1,19 @@
-"""Every option of the project, in one place, as traitlets with help.
+"""Every option of the project, in one place, as traitlets with help; and where its files lie.
 
 ``ServerOptions`` is mixed into the server extension (``--CCApiApp.x=…``, ``c.CCApiApp.x`` in
 ``jupyter_server_config.py`` or ``jupyter_ccapi_config.py``); ``NotebookOptions`` into the magics
 (``c.ClaudeMagics.x`` in ``ipython_config.py``).
 """
 
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_data_dir
 from traitlets import Bool, Dict, Float, HasTraits, Int, TraitError, Unicode, validate
+
+
+def data_folder() -> Path:
+    """Where server and magics keep what is theirs, for this user; it need not exist."""
+    return Path(jupyter_data_dir()) / "ccapi"
 
 
 class CoreOptions(HasTraits):

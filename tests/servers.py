@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from jupyter_ccapi.demo import OfflineModel
+from tests.conftest import WARM
 
 REPOSITORY = Path(__file__).parents[1]
 TOKEN = "a-token"
@@ -63,7 +64,10 @@ def serving(*arguments: str, environment: Mapping[str, str], home: Path) -> Iter
     output = home / "server.log"
     with output.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments, "--ServerApp.open_browser=False", *root],
+            [
+                *(sys.executable, "-m", *arguments, "--ServerApp.open_browser=False"),
+                *(f"--CCApiApp.warm={WARM}", *root),
+            ],
             env=dict(environment),
             cwd=home / "project",
             stdout=log,

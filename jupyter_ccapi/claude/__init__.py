@@ -34,12 +34,13 @@ from .limits import Limits
 from .models import ALIASES, resolve_model
 from .options import Options
 from .pool import Pool
-from .slots import WARMTHS
+from .slots import ENDINGS, WARMTHS
 from .tools import Tool
 
 __all__ = [
     "ALIASES",
     "CLI",
+    "ENDINGS",
     "WARMTHS",
     "Capabilities",
     "ClaudeError",

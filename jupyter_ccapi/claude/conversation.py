@@ -19,7 +19,7 @@ from .errors import (
     TurnTimeout,
 )
 from .events import Event, Spent, TurnEnd, Usage
-from .history import Content, Message, Session
+from .history import Content, Message, Session, settle
 from .options import Options
 from .pool import Pool
 from .slots import Slot, Wanted, Warmth
@@ -65,31 +65,35 @@ class Turn:
         """The next event. Raises ``ClaudeError`` where the turn failed. Cancelling the wait loses
         nothing.
         """
-        if not await self._has_events():
-            raise StopAsyncIteration
-        return self._events.popleft()
+        waited = await self._wait()
+        if self._events:
+            return self._events.popleft()
+        if waited and self.end is not None:
+            return self.end  # another reader took it, and this one waits for it too
+        raise StopAsyncIteration
 
     async def read(self) -> list[Event]:
         """All events that have come since the last one was read, at least one; none at all once
         the turn is over. Raises and may be cancelled as iterating does.
         """
-        if not await self._has_events():
-            return []
+        await self._wait()
         events = list(self._events)
         self._events.clear()
         return events
 
-    async def _has_events(self) -> bool:
-        """Wait for an event, or for the end."""
+    async def _wait(self) -> bool:
+        """Wait for an event or for the end, and say whether that took waiting."""
+        waited = False
         while not self._events:
-            if self._failure is not None and not self._told:
+            if self._failure is not None and (waited or not self._told):
                 self._told = True
                 raise self._failure
-            if self._task.done() and (self.end is not None or self._told):
-                return False
+            if self.end is not None or self._failure is not None:
+                break
+            waited = True
             self._arrived.clear()
             await self._arrived.wait()
-        return True
+        return waited
 
     def _tell(self, event: Event) -> None:
         self._events.append(event)
@@ -250,7 +254,10 @@ class Conversation:
         self.cost_usd += end.cost_usd
 
     async def _answer(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
-        slot = await self._ready(turn, options)
+        history = self._history
+        if history is not None:
+            history, content = settle(history, content)
+        slot = await self._ready(turn, options, history)
         try:
             end = await self._stream(turn, slot, content, options)
         except ProcessDied:
@@ -258,18 +265,18 @@ class Conversation:
                 raise
             # It died while it was idle, and nobody had noticed: the prompt was never taken up.
             self._let_go()
-            slot = await self._ready(turn, options)
+            slot = await self._ready(turn, options, history)
             end = await self._stream(turn, slot, content, options)
         if self._persist:
             self._answered = self._answered or end.reason == "completed"
         self._pool.park(slot, loose=not self._persist)
         return end
 
-    async def _ready(self, turn: Turn, options: Options) -> Slot:
+    async def _ready(self, turn: Turn, options: Options, history: Sequence[Message] | None) -> Slot:
         """The slot with our process: the one we left it in, else another one that takes the
         conversation up.
         """
-        session = Session(self._session, self._history, self._persist, known=self._answered)
+        session = Session(self._session, history, self._persist, known=self._answered)
         wanted = Wanted.of(options, session)
         slot = self._slot if self._persist else None
         same = self._bound_to == (bound_to := replace(options, model=None))
@@ -294,10 +301,10 @@ class Conversation:
 
         process = slot.process
         assert process is not None
-        await process.set_model(options.model)
+        await process.switch_model(options.model, self._pool.capabilities)
         # A process counts on over all that it served; one that takes a session up, from what was
         # counted in that.
-        reader = TurnReader(self.id, process.totals or self._totals)
+        reader = TurnReader(self.id, [process.total] if process.total else self._totals)
         stopping = _Stopping(process)
         # From here on a cancellation would leave the process in the middle of a turn: an
         # interrupt goes to the CLI.
@@ -330,7 +337,7 @@ class Conversation:
             stopping.over.set()
             if reader.total is not None:
                 self._totals.append(reader.total)
-                process.totals.append(reader.total)
+                process.total = reader.total
         assert end is not None, "the last message of a turn is its result"
         if self._persist and process.held is not None:
             self._history = [held.message for held in process.held]

@@ -89,6 +89,42 @@ def way_to(held: Sequence[Held], history: Sequence[Message]) -> Way | None:
     return Way(keep, cut, sum(message.role == "user" for message in history[keep:]))
 
 
+def settle(history: Sequence[Message], content: Content) -> tuple[list[Message], Content]:
+    """Put a history and the prompt after it in the order that the model's API demands: what the
+    user says in a row is one message, nothing is empty, every tool call has a result.
+
+    The CLI would see to that itself, differently for a history that it resumes and for one that
+    is added to it: between two users it would have the assistant say "No response requested.".
+    """
+    merged: list[Message] = []
+    for message in (*history, Message("user", content)):
+        blocks = [block for block in message.blocks if not _is_empty(block)]
+        if len(blocks) < len(message.blocks):
+            message = Message(message.role, blocks)
+        if merged and merged[-1].role == message.role == "user":
+            merged[-1] = Message("user", [*merged[-1].blocks, *blocks])
+        elif blocks:
+            merged.append(message)
+    settled: list[Message] = []
+    for message in merged:
+        missing = _results_missing(settled[-1], message) if settled else []
+        if missing and message.role == "user":
+            message = Message("user", [*missing, *message.blocks])
+        elif missing:
+            settled.append(Message("user", missing))
+        settled.append(message)
+    prompt = settled.pop()
+    return settled, prompt.content
+
+
+def split_open(history: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:
+    """The part of a settled history that is complete, and the turn that waits for its tools."""
+    if not history or not _calls(history[-1]):
+        return history, ()
+    begin = max((index for index, message in enumerate(history) if message.is_prompt), default=0)
+    return history[:begin], history[begin:]
+
+
 def common_length(one: Sequence[Message], other: Sequence[Message]) -> int:
     """How many messages two histories begin with in common."""
     length = 0
@@ -97,6 +133,30 @@ def common_length(one: Sequence[Message], other: Sequence[Message]) -> int:
             break
         length += 1
     return length
+
+
+def _is_empty(block: dict[str, Any]) -> bool:
+    return block.get("type") == "text" and not block.get("text")
+
+
+def _calls(message: Message) -> list[str]:
+    """The ids of the tool calls in a message."""
+    return [str(block.get("id")) for block in message.blocks if block.get("type") == "tool_use"]
+
+
+def _results_missing(before: Message, message: Message) -> list[dict[str, Any]]:
+    """Results for the calls of the message before that this one does not answer."""
+    given = {block.get("tool_use_id") for block in message.blocks}
+    return [
+        {
+            "type": "tool_result",
+            "tool_use_id": call,
+            "content": "No result was recorded for this call.",
+            "is_error": True,
+        }
+        for call in _calls(before)
+        if call not in given
+    ]
 
 
 def _plain(blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -25,13 +25,15 @@ _PROMPT_AS_GIVEN = {"systemPromptSnapshot": False}
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """What all processes of a pool have in common: ``environment`` is added to what each inherits,
-    ``patience`` is how many seconds one may take to come up.
+    """What all processes of a pool have in common: ``environment`` is added to what each inherits
+    (``inherited``, else the environment of this process), ``patience`` is how many seconds one may
+    take to come up.
     """
 
     guard: Guard
     environment: Mapping[str, str]
     patience: float
+    inherited: Mapping[str, str] | None = None
 
     async def start(self, cli: CLI, options: Options, session: Session) -> Process:
         """Start a process that holds this session, all by public means: flags, and a transcript
@@ -55,15 +57,7 @@ class Launcher:
                 held = write_transcript(path, session.history or (), cwd=options.cwd)
             elif chosen.resume:
                 held = _known(session)
-            with TemporaryDirectory(prefix="ccapi-") as folder:
-                chosen = _prompt_in_file(chosen, Path(folder) / "system-prompt")
-                process = await Process.launch(chosen, session.id, self.guard)
-                await process.initialize(
-                    chosen,
-                    tools=options.tools,
-                    fields=_PROMPT_AS_GIVEN if chosen.resume else {},
-                    patience=self.patience,
-                )
+            process = await self._bring_up(chosen, session.id, options)
             started = True
         finally:
             # The CLI has read it by now.
@@ -72,13 +66,31 @@ class Launcher:
         process.held = held
         return process
 
+    async def fork_at(
+        self, cli: CLI, options: Options, session_id: str, message_uuid: str
+    ) -> Process:
+        """Start a process with a session of its own, that goes on after this message of a session
+        that was persisted: all by public flags. The session itself is not changed.
+
+        ``message_uuid`` is the last ``AssistantMessage.uuid`` of the turn that is kept last; after
+        a prompt's own uuid that prompt would be joined to the next one. Checkpoints of files keep
+        their uuids, those of the turns that are left out too. What it holds is not known here.
+        Raises as ``start`` does, also where there is no such session or message.
+        """
+        chosen = self._chosen(cli, options, persist=True)
+        chosen.resume, chosen.resume_session_at = session_id, message_uuid
+        chosen.fork_session, chosen.session_id = True, str(uuid4())
+        process = await self._bring_up(chosen, chosen.session_id, options)
+        process.held = None
+        return process
+
     async def start_spare(self, cli: CLI, options: Options, *, persist: bool) -> Process:
         """Start a process that is bound to nothing yet, for conversations with the profile of
         these options. Raises as ``start`` does.
         """
         chosen = self._chosen(cli, _unbound(options), persist=persist)
         chosen.session_id = str(uuid4())
-        return await Process.launch(chosen, chosen.session_id, self.guard)
+        return await Process.launch(chosen, chosen.session_id, self.guard, self.inherited)
 
     async def start_ahead(
         self, cli: CLI, options: Options, *, persist: bool, able: Capabilities
@@ -105,6 +117,20 @@ class Launcher:
             fields["jsonSchema"] = dict(options.schema)
         chosen = self._chosen(cli, _unbound(options), persist=persist)
         await process.initialize(chosen, tools=options.tools, fields=fields, patience=self.patience)
+
+    async def _bring_up(
+        self, chosen: ClaudeAgentOptions, session_id: str, options: Options
+    ) -> Process:
+        with TemporaryDirectory(prefix="ccapi-") as folder:
+            chosen = _prompt_in_file(chosen, Path(folder) / "system-prompt")
+            process = await Process.launch(chosen, session_id, self.guard, self.inherited)
+            await process.initialize(
+                chosen,
+                tools=options.tools,
+                fields=_PROMPT_AS_GIVEN if chosen.resume else {},
+                patience=self.patience,
+            )
+        return process
 
     def _chosen(self, cli: CLI, options: Options, *, persist: bool) -> ClaudeAgentOptions:
         chosen = to_sdk(options, cli_path=cli.path)

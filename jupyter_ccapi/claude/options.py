@@ -110,6 +110,13 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
     return ClaudeAgentOptions(**chosen)
 
 
+def check_model(name: str | None) -> None:
+    """Raise ``InvalidOption`` for what cannot be the name of a model."""
+    if name is not None and not re.fullmatch(r"[^\s-]\S*", name):
+        # It becomes a word of a command line, and must not become a flag of it.
+        raise InvalidOption("model", f"{name!r} cannot be the name of a model.")
+
+
 def _joined(name: str, ours: Any, theirs: Any) -> Any:
     if ours and name in ("env", "extra_args", "mcp_servers") and isinstance(theirs, Mapping):
         return {**ours, **theirs}
@@ -124,9 +131,7 @@ def _check(options: Options, known: set[str]) -> None:
             raise InvalidOption(name, f"claude-agent-sdk has no option {name!r}.")
         if name in _OURS:
             raise InvalidOption(name, f"The option {name!r} is set by jupyter_ccapi itself.")
-    if options.model is not None and not re.fullmatch(r"[^\s-]\S*", options.model):
-        # It becomes a word of a command line, and must not become a flag of it.
-        raise InvalidOption("model", f"{options.model!r} cannot be the name of a model.")
+    check_model(options.model)
     if options.effort is not None and options.effort not in EFFORTS:
         raise InvalidOption(
             "effort", f"The effort {options.effort!r} is not one of {', '.join(EFFORTS)}."

@@ -24,7 +24,7 @@ from .history import Session
 from .limits import PROCESS_MEMORY, Limits
 from .memory import Memory, read_memory
 from .options import Options
-from .slots import Slot, State, Wanted, Warmth, choose
+from .slots import Ending, Slot, State, Wanted, Warmth, choose
 from .spares import Plan
 from .starter import Starter
 from .stock import Stock
@@ -68,6 +68,7 @@ class Pool:
         self.environment = dict(environment or {})
         self.reported_models: list[dict[str, Any]] = []
         self.served: Counter[Warmth] = Counter()
+        self.ended: Counter[Ending] = Counter()
         self._memory = memory
         self._slots: set[Slot] = set()
         self._queue: dict[str, deque[_Request]] = {}
@@ -194,7 +195,7 @@ class Pool:
         if slot.state != "idle":
             return False
         if slot.process is None or not slot.process.alive:
-            self.release(slot)
+            self.release(slot, "died")
             return False
         self._take(slot, "live")
         return True
@@ -203,7 +204,7 @@ class Pool:
         slot.state, slot.loose, slot.since = state, loose, time.monotonic()
         self._stop_expiry(slot)
         slot.expiry = asyncio.get_running_loop().call_later(
-            self.limits.idle_timeout, self.release, slot
+            self.limits.idle_timeout, self.release, slot, "expired"
         )
 
     def _take(self, slot: Slot, warmth: Warmth) -> None:
@@ -211,12 +212,14 @@ class Pool:
         slot.state, slot.loose, slot.warmth = "busy", False, warmth
         slot.since = time.monotonic()
 
-    def release(self, slot: Slot) -> None:
+    def release(self, slot: Slot, why: Ending = "done") -> None:
         """Close the slot's process, in the background; its place is free when the process is
         gone.
         """
         if slot.closing:
             return
+        if slot.process is not None:
+            self.ended[why] += 1
         if slot.state == "busy" and slot.process is not None:
             self._note_held(slot)
         self._stop_expiry(slot)
@@ -342,7 +345,7 @@ class Pool:
         resting = [slot for slot in self._slots if slot.state in ("idle", "spare", "starting")]
         oldest = min(resting, key=lambda slot: slot.since, default=None)
         if oldest is not None:
-            self.release(oldest)
+            self.release(oldest, "gave_way")
         return oldest is not None
 
     def _forget(self, owner: str, request: _Request) -> None:
@@ -363,7 +366,7 @@ class Pool:
 
         def ended() -> None:
             if slot.process is process and slot.state in ("idle", "spare"):
-                self.release(slot)
+                self.release(slot, "died")
 
         process.when_ended(ended)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -11,16 +11,20 @@ from uuid import uuid4
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage, TaskStartedMessage
 from claude_agent_sdk import Message as SDKMessage
 
+from .capabilities import Capabilities
 from .errors import CLIStartFailed, InvalidOption, ProcessDied
 from .events import Spent
 from .guard import Guard
 from .history import Content, Held, Message, way_to
+from .options import check_model
 from .recording import Recorder
 from .tools import SERVER, Tool, Toolbox
 from .transport import CLITransport
 
 # How long a CLI may take to answer what it answers in milliseconds; then it hangs and is killed.
 _ANSWER_PATIENCE = 5.0
+# As many files as a conversation has changed are written for it.
+_REWIND_PATIENCE = 30.0
 # A prompt with this is added to the history, and the model is not asked.
 _UNANSWERED = {"shouldQuery": False}
 
@@ -29,14 +33,14 @@ class Process:
     """A running CLI that holds one conversation at a time.
 
     ``held`` is what it holds, None where that is in doubt; ``session_id`` its session's name,
-    ``model`` what it answers with, ``totals`` what it has counted after each turn.
+    ``model`` what it answers with, ``total`` what it has counted up to now.
     """
 
     def __init__(self, transport: CLITransport, session_id: str) -> None:
         self.session_id = session_id
         self.model: str | None = None
         self.held: list[Held] | None = []
-        self.totals: list[Spent] = []
+        self.total: Spent | None = None
         self.toolbox = Toolbox()
         self._transport = transport
         self._client: ClaudeSDKClient | None = None
@@ -44,11 +48,20 @@ class Process:
         self._has_background = False
 
     @classmethod
-    async def launch(cls, options: ClaudeAgentOptions, session_id: str, guard: Guard) -> "Process":
-        """Start a CLI, which then waits to be initialized. Raises ``CLIStartFailed``."""
+    async def launch(
+        cls,
+        options: ClaudeAgentOptions,
+        session_id: str,
+        guard: Guard,
+        inherited: Mapping[str, str] | None = None,
+    ) -> "Process":
+        """Start a CLI, which then waits to be initialized; ``inherited`` stands in place of this
+        process's environment. Raises ``CLIStartFailed``.
+        """
         # The CLI is to ask us; the client sees to that only over the SDK's own transport.
         asking = "stdio" if options.can_use_tool else options.permission_prompt_tool_name
-        transport = CLITransport(replace(options, permission_prompt_tool_name=asking), guard)
+        chosen = replace(options, permission_prompt_tool_name=asking)
+        transport = CLITransport(chosen, guard, inherited)
         process = cls(transport, session_id)
         process.model = options.model
         try:
@@ -132,6 +145,33 @@ class Process:
         await self.hold([Message("user", "Hello")])
         await self.hold([])
 
+    async def preview_rewind(self, checkpoint: str) -> dict[str, Any]:
+        """Ask what ``rewind_files`` would change: ``filesChanged``, ``insertions``, ``deletions``.
+
+        ``dry_run`` is not public: a CLI that does not know it may rewind. Raises as
+        ``rewind_files`` does.
+        """
+        asking = self._transport.control("rewind_files", user_message_id=checkpoint, dry_run=True)
+        answer: dict[str, Any] = await self._about(checkpoint, asking)
+        if answer.get("canRewind") is not True:
+            raise _no_checkpoint(checkpoint, answer.get("error"))
+        return answer
+
+    async def rewind_files(self, checkpoint: str) -> None:
+        """Put the files that the CLI's tools have changed back to before the prompt with this
+        uuid. Raises ``InvalidOption`` where the CLI has no such checkpoint, and ``ProcessDied``.
+        """
+        await self._about(checkpoint, self._connected.rewind_files(checkpoint))
+
+    async def _about(self, checkpoint: str, asking: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(_REWIND_PATIENCE):
+                return await asking
+        except Exception as error:
+            if isinstance(error, TimeoutError) or not self.alive:
+                raise await self._died() from error
+            raise _no_checkpoint(checkpoint, error) from error
+
     async def _cut(self, uuid: str, held: Sequence[Held]) -> None:
         last = next(one.uuid for one in reversed(held) if one.message.role == "user")
         async with asyncio.timeout(_ANSWER_PATIENCE):
@@ -186,10 +226,29 @@ class Process:
         info = await self._connected.get_server_info()
         return list((info or {}).get("models", []))
 
-    async def set_model(self, model: str | None) -> None:
-        """Answer with this model from the next turn on. Raises ``ProcessDied``."""
+    async def switch_model(self, model: str | None, able: Capabilities) -> None:
+        """Go on with another model in what it holds. Raises ``ProcessDied`` or ``InvalidOption``.
+
+        In mid-conversation the CLI leaves a remark about the switch, as if the user had typed
+        ``/model``: so the history is taken out and put back, where that can be done.
+        """
+        held = self.held
         if model == self.model:
             return
+        if held and able.seed and able.rewind_conversation and way_to(held, ()) is not None:
+            await self.hold(())
+            await self.set_model(model)
+            await self.hold([one.message for one in held])
+            return
+        await self.set_model(model)
+        if held:
+            self.held = None
+
+    async def set_model(self, model: str | None) -> None:
+        """Answer with this model from the next turn on. Raises ``ProcessDied`` or
+        ``InvalidOption``.
+        """
+        check_model(model)
         try:
             async with asyncio.timeout(_ANSWER_PATIENCE):
                 await self._connected.set_model(model)
@@ -288,6 +347,12 @@ class Process:
     def kill(self) -> None:
         """End the process at once; ``close()`` must still be awaited."""
         self._transport.kill()
+
+
+def _no_checkpoint(checkpoint: str, said: object) -> InvalidOption:
+    return InvalidOption(
+        "checkpoint", f"Claude Code cannot rewind the files to {checkpoint!r}: {said}"
+    )
 
 
 def _belongs(message: SDKMessage, uuid: str) -> bool:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .binding import Binding, binding_of
 from .capabilities import Capabilities
-from .history import Session, Way, way_to
+from .history import Held, Session, Way, way_to
 from .options import Options
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ WARMTHS: tuple[Warmth, ...] = get_args(Warmth)
 
 #: A spare is ``starting`` before it is one; a ``busy`` slot has a turn.
 State = Literal["starting", "spare", "busy", "idle", "closing"]
+
+#: Why a process was ended: its work was ``done`` (or failed), it ``gave_way`` to another,
+#: nobody needed it until it ``expired``, or it had ``died`` by itself while it waited.
+Ending = Literal["done", "gave_way", "expired", "died"]
+ENDINGS: tuple[Ending, ...] = get_args(Ending)
 
 # Adding this many user turns takes as long as a cold start that reads them from a transcript.
 _MOST_TO_ADD = 40
@@ -102,7 +107,7 @@ def choose(
             if slot.state == "spare":
                 bound = slot
             elif slot.state == "idle" and slot.loose:
-                way = way_to(slot.process.held, history)
+                way = _way(slot.process.held, slot.process.model, wanted)
                 if way is not None:
                     mine.append((slot, way))
     mine = [(slot, way) for slot, way in mine if _feasible(way, able)]
@@ -128,6 +133,20 @@ def bindable(options: Options, able: Capabilities) -> bool:
     if options.system_prompt and not able.bind_at_initialize:
         return False
     return options.schema is None or able.schema_at_initialize
+
+
+def _way(held: Sequence[Held], model: str | None, wanted: Wanted) -> Way | None:
+    """How an idle process comes to hold what is wanted. One of another model is emptied first,
+    since a switch in mid-conversation leaves a remark in that; in agent mode nothing is cut off.
+    """
+    history = wanted.session.history or ()
+    way = way_to(held, history)
+    if model != wanted.options.model:
+        cut = way_to(held, ())
+        way = cut and Way(0, cut.cut, sum(message.role == "user" for message in history))
+    if way is not None and way.cut is not None and wanted.options.mode == "agent":
+        return None
+    return way
 
 
 def _feasible(way: Way, able: Capabilities) -> bool:

@@ -4,12 +4,15 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .capabilities import PUBLIC, Capabilities
 from .cli import CLI
 from .errors import ClaudeError, InvalidOption
 from .guard import Guard
+from .history import split_open
 from .slots import Slot, Wanted
 from .spares import Plan
 
@@ -44,6 +47,7 @@ class Starter:
         self._guard = Guard()
         self._launcher: asyncio.Task[Launcher] | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._probed: tuple[Path, int, int] | None = None
 
     def preload(self) -> None:
         """Begin to import the SDK."""
@@ -51,10 +55,10 @@ class Starter:
             self._launcher = asyncio.get_running_loop().create_task(self._load())
 
     async def find_out(self) -> None:
-        """Ask the probe, once."""
+        """Ask the probe, once for each executable: it may be updated under a running server."""
         if self._probe is None:
             return
-        if self._probing is None:
+        if self._probing is None or self._probing.done():
             self._probing = asyncio.get_running_loop().create_task(self._ask(self._probe))
         await asyncio.shield(self._probing)
 
@@ -78,7 +82,20 @@ class Starter:
                 slot.process.kill()
                 await slot.process.close()
                 slot.process, slot.warmth = None, "cold"
-        return await launcher.start(cli, wanted.options, wanted.session)
+        complete, waiting = split_open(wanted.session.history or ())
+        if not waiting:
+            return await launcher.start(cli, wanted.options, wanted.session)
+        # A CLI that resumes a turn whose tools have not answered takes it as broken off.
+        await self.find_out()
+        if not self.capabilities.seed:
+            raise InvalidOption(
+                "history",
+                "This version of Claude Code cannot go on with a tool call of another process.",
+            )
+        session = replace(wanted.session, history=complete)
+        process = await launcher.start(cli, wanted.options, session)
+        await process.hold([*complete, *waiting])
+        return process
 
     async def spare(self, plan: Plan) -> "Process":
         """Start a spare. Raises as ``prepare`` does."""
@@ -108,12 +125,21 @@ class Starter:
         if not process.initialized:
             await launcher.bind(process, cli, options, persist=wanted.session.persist)
         process.toolbox.fill(options.tools)
+        if process.model != options.model:
+            # A switch of the model in a conversation leaves a remark about it in that.
+            await process.hold([])
+            await process.set_model(options.model)
         await process.hold(wanted.session.history or ())
 
     async def _ask(self, probe: Probe) -> None:
         try:
-            self.capabilities = await probe(self._find())
-        except ClaudeError as error:
+            cli = self._find()
+            status = cli.path.stat()
+            identity = (cli.path, status.st_mtime_ns, status.st_size)
+            if identity != self._probed:
+                self._probed = identity
+                self.capabilities = await probe(cli)
+        except (ClaudeError, OSError) as error:
             logger.warning("What Claude Code can do could not be found out: %s", error)
 
     async def _loaded(self) -> "Launcher":

@@ -78,7 +78,7 @@ class Stock:
             if instead_of is None:
                 return False
         if instead_of is not None:
-            pool.release(instead_of)
+            pool.release(instead_of, "gave_way")
             await instead_of.gone.wait()
             return True
         return await pool.add_spare(plan)

@@ -70,12 +70,18 @@ class _Watched(SubprocessStreamProtocol):
 
 class CLITransport(Transport):
     """One CLI process in a process group of its own. ``connect()`` starts it, ``close()`` ends it
-    for certain.
+    for certain. ``inherited`` stands in place of this process's environment.
     """
 
-    def __init__(self, options: ClaudeAgentOptions, guard: Guard) -> None:
+    def __init__(
+        self,
+        options: ClaudeAgentOptions,
+        guard: Guard,
+        inherited: Mapping[str, str] | None = None,
+    ) -> None:
         self._options = options
         self._guard = guard
+        self._inherited = inherited
         self._mark = uuid4().hex
         self._process: asyncio.subprocess.Process | None = None
         self._stderr = bytearray()
@@ -131,7 +137,7 @@ class CLITransport(Transport):
     def _environment(self) -> dict[str, str]:
         """The same variables as the SDK's own transport sets, over a cleaned environment."""
         environment = {
-            **clean_environment(os.environ),
+            **clean_environment(os.environ if self._inherited is None else self._inherited),
             "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
             "CLAUDE_CODE_SDK_READS_SESSION_STATE": "1",
             **self._options.env,
@@ -312,7 +318,8 @@ class CLITransport(Transport):
 
 def events_of(event: dict[str, Any]) -> Sequence[dict[str, Any]]:
     """The events of the model's stream in one stream event: one, or all that came together."""
-    return event.get(_TOGETHER, (event,))
+    several: Sequence[dict[str, Any]] = event.get(_TOGETHER, (event,))
+    return several
 
 
 def _together(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

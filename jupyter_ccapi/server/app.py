@@ -1,16 +1,14 @@
 """The server extension: its options, its routes, its life from start to stop."""
 
 from difflib import get_close_matches
-from pathlib import Path
 
-from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from traitlets import TraitError, default
 
 from .._version import __version__
-from ..config import ServerOptions
+from ..config import ServerOptions, data_folder
 from .gateway import Gateway
 from .principal import identify_for_this_server
 from .routes import default_handlers
@@ -58,7 +56,7 @@ class CCApiApp(ServerOptions, ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the core; nothing is started before the first request."""
         self._refuse_unknown_options()
-        self.gateway = Gateway(self, folder=Path(jupyter_data_dir()) / "ccapi" / "chat")
+        self.gateway = Gateway(self, folder=data_folder() / "chat")
         self.settings["ccapi_gateway"] = self.gateway
         self.settings["ccapi_identify"] = identify_for_this_server()
         # The panel runs in a page of JupyterLab's and finds the routes by this.

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import Counter as Metric
 from prometheus_client import Gauge, Histogram
 
-from jupyter_ccapi.claude import WARMTHS, Pool, Turn, TurnEnd, Usage
+from jupyter_ccapi.claude import ENDINGS, WARMTHS, Pool, Turn, TurnEnd, Usage
 
 # Prometheus allows a name once a process: these belong to the module.
 _REQUESTS = Metric(
@@ -82,6 +82,7 @@ class Stats:
                 "busy": self._pool.count("busy"),
                 "queue": self._pool.waiting,
                 "max": self._pool.limits.max_concurrent_sessions,
+                "ended": {why: self._pool.ended[why] for why in ENDINGS},
             },
             "warm": self._warm(),
             "memory_bytes": asdict(self._pool.memory),

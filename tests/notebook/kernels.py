@@ -13,6 +13,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from jupyter_ccapi.demo import OfflineModel
+from tests.conftest import WARM
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60
@@ -133,7 +134,9 @@ class Kernel:
 
     def __init__(self, env: dict[str, str], cwd: Path) -> None:
         self.manager = KernelManager()
-        self.manager.start_kernel(env=env, cwd=str(cwd))
+        self.manager.start_kernel(
+            env=env, cwd=str(cwd), extra_arguments=[f"--ClaudeMagics.warm={WARM}"]
+        )
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)
