@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from jupyter_ccapi.demo import OfflineModel
+from tests import probed
 from tests.conftest import WARM
 
 REPOSITORY = Path(__file__).parents[1]
@@ -60,6 +61,7 @@ def make_environment(model: OfflineModel, home: Path) -> dict[str, str]:
 @contextmanager
 def serving(*arguments: str, environment: Mapping[str, str], home: Path) -> Iterator[Server]:
     """Start ``python -m`` with these arguments and wait until the server listens."""
+    probed.put_into(home / "data")
     root = ["--allow-root"] if os.geteuid() == 0 else []
     output = home / "server.log"
     with output.open("w") as log:

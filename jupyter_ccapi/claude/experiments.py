@@ -68,7 +68,7 @@ async def find_out(cli: CLI, model: LoopbackModel, *, home: Path, patience: floa
     """
     guard = Guard()
     environment = {**model.environment(home), **_OUR_MODEL}
-    launcher = Launcher(guard, environment, patience, harmless(os.environ))
+    launcher = Launcher(guard, environment, patience, _harmless(os.environ))
     laboratory = _Laboratory(launcher, cli, model, home / "project", patience)
     try:
         async with asyncio.timeout(_ALL * patience):
@@ -83,7 +83,7 @@ async def find_out(cli: CLI, model: LoopbackModel, *, home: Path, patience: floa
         guard.close()
 
 
-def harmless(environment: Mapping[str, str]) -> dict[str, str]:
+def _harmless(environment: Mapping[str, str]) -> dict[str, str]:
     """The part of an environment that tells nothing of an account."""
     return {
         name: value
@@ -129,7 +129,8 @@ class _Laboratory:
             raise CLIStartFailed(f"{self._cli.path} did not ask the model that it was led to.")
         await self.drop()
         appended = schema = await self._succeeds(lambda: self._binds(self._agent))
-        if not (appended and schema):
+        if not appended:
+            # One of the two, or both.
             appended = await self._succeeds(lambda: self._binds(replace(self._agent, schema=None)))
             schema = await self._succeeds(
                 lambda: self._binds(replace(self._agent, system_prompt=None))

@@ -56,7 +56,7 @@ class CCApiApp(ServerOptions, ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the core; nothing is started before the first request."""
         self._refuse_unknown_options()
-        self.gateway = Gateway(self, folder=data_folder() / "chat")
+        self.gateway = Gateway(self, folder=data_folder())
         self.settings["ccapi_gateway"] = self.gateway
         self.settings["ccapi_identify"] = identify_for_this_server()
         # The panel runs in a page of JupyterLab's and finds the routes by this.

@@ -6,7 +6,9 @@ from typing import Any
 
 from jupyter_ccapi.claude import Limits, Options, Pool, Turn, find_cli, query, resolve_model
 from jupyter_ccapi.claude.errors import ClaudeError, UnknownModel
+from jupyter_ccapi.claude.probe import CapabilityProbe
 from jupyter_ccapi.config import ServerOptions
+from jupyter_ccapi.demo import OfflineModel
 from jupyter_ccapi.openai.chat_request import ChatRequest
 from jupyter_ccapi.openai.models import model_list, model_object
 
@@ -18,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 class Gateway:
-    """The core of one server, as its options set it up. ``folder`` is where chat processes stand:
-    an empty place of their own.
+    """The core of one server, as its options set it up. In ``folder`` it keeps what it found out
+    about the CLI, and a place of their own where chat processes stand.
     """
 
     def __init__(self, options: ServerOptions, *, folder: Path) -> None:
         self._options = options
-        self._folder = folder
+        self._chat_folder = folder / "chat"
         self.keep_alive = options.keep_alive
         self.pool = Pool(
             Limits(
@@ -39,6 +41,7 @@ class Gateway:
             ),
             find=lambda: find_cli(options.cli_path),
             environment=options.cli_environment,
+            probe=CapabilityProbe(OfflineModel, folder),
         )
         self.stats = Stats(self.pool, __version__)
 
@@ -49,11 +52,11 @@ class Gateway:
     async def chat(self, request: ChatRequest, owner: str) -> Turn:
         """Begin to answer a chat. Raises ``UnknownModel`` before anything is spent."""
         model = await self._model(request.model or self._options.default_model or None, owner)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._chat_folder.mkdir(parents=True, exist_ok=True)
         options = Options(
             model=model,
             system_prompt=request.system_prompt,
-            cwd=self._folder,
+            cwd=self._chat_folder,
             effort=request.effort,
         )
         return query(self.pool, request.prompt, options, owner=owner, history=request.history)

@@ -12,6 +12,7 @@ from tornado.httpclient import HTTPClientError, HTTPResponse
 
 from jupyter_ccapi.demo import OfflineModel
 from jupyter_ccapi.server.app import CCApiApp
+from tests import probed
 from tests.conftest import WARM
 
 Fetch = Callable[..., Awaitable[HTTPResponse]]
@@ -25,9 +26,10 @@ def ccapi_config() -> dict[str, Any]:
 
 @pytest.fixture
 def jp_server_config(
-    model: OfflineModel, home: Path, ccapi_config: dict[str, Any]
+    model: OfflineModel, home: Path, ccapi_config: dict[str, Any], jp_data_dir: Path
 ) -> dict[str, Any]:
     """Load the extension, and lead its CLI to the offline model."""
+    probed.put_into(jp_data_dir)
     return {
         "ServerApp": {
             "jpserver_extensions": {"jupyter_ccapi": True},
