@@ -85,7 +85,8 @@ class TurnReader:
                 yield TurnStarted(self._conversation_id, self._model)
             case StreamEvent(parent_tool_use_id=None, event=event):
                 for one in events_of(event):
-                    yield from self._stream(one)
+                    if (delta := self._stream(one)) is not None:
+                        yield delta
             case AssistantMessage(parent_tool_use_id=None):
                 yield from self._message(message)
             case UserMessage(parent_tool_use_id=None, content=list(blocks)):
@@ -113,17 +114,19 @@ class TurnReader:
             match block:
                 case ToolUseBlock():
                     yield ToolCall(block.id, block.name, block.input)
-                case TextBlock(text=text) if unheard:
+                case TextBlock(text=text) if unheard and text:
                     self._paragraph()
-                    yield from self._say(text)
+                    yield self._say(text)
                 case ThinkingBlock(thinking=text) if unheard and text:
                     yield ThinkingDelta(text)
         if unheard:
             self._stop_reason = message.stop_reason or self._stop_reason
 
-    def _stream(self, event: dict[str, Any]) -> Iterator[Event]:
+    def _stream(self, event: dict[str, Any]) -> TextDelta | ThinkingDelta | None:
         """Read one of the Messages API's own stream events."""
         match event:
+            case {"type": "content_block_delta", "delta": delta}:
+                return self._delta(delta)
             case {"type": "message_start", "message": started}:
                 self._model = started.get("model") or self._model
                 self._streamed = started.get("id")
@@ -133,16 +136,6 @@ class TurnReader:
                 self._continues, self._cut_off = self._cut_off, True
             case {"type": "content_block_start", "content_block": {"type": "text"}}:
                 self._paragraph()
-            case {
-                "type": "content_block_delta",
-                "delta": {"type": "text_delta", "text": str(text)},
-            }:
-                yield from self._say(text)
-            case {
-                "type": "content_block_delta",
-                "delta": {"type": "thinking_delta", "thinking": str(text)},
-            } if text:
-                yield ThinkingDelta(text)
             case {"type": "message_delta", "delta": delta}:
                 self._stop_reason = delta.get("stop_reason") or self._stop_reason
                 self._cut_off = self._stop_reason == "max_tokens"
@@ -152,17 +145,25 @@ class TurnReader:
             case {"type": "message_stop"}:
                 self._usage += self._message_usage
                 self._message_usage = Usage()
+        return None
+
+    def _delta(self, delta: dict[str, Any]) -> TextDelta | ThinkingDelta | None:
+        if text := delta.get("text"):
+            return self._say(str(text))
+        if thinking := delta.get("thinking"):
+            return ThinkingDelta(str(thinking))
+        return None
 
     def _paragraph(self) -> None:
         """A text begins: an agent's turn has several, which are paragraphs of one answer."""
         self._separator = "\n\n" if self._text and not self._continues else ""
         self._continues = False
 
-    def _say(self, text: str) -> Iterator[TextDelta]:
-        if text:
-            self._text.append(self._separator + text)
-            self._separator = ""
-            yield TextDelta(self._text[-1])
+    def _say(self, text: str) -> TextDelta:
+        if self._separator:
+            text, self._separator = self._separator + text, ""
+        self._text.append(text)
+        return TextDelta(text)
 
     def _end(self, result: ResultMessage) -> TurnEnd:
         reported = _usage(result.usage)

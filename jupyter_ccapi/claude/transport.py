@@ -13,7 +13,6 @@ import os
 from asyncio.subprocess import PIPE, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
@@ -326,15 +325,21 @@ def _together(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Put stream events that have arrived at once into one message: on its way through the SDK
     each message costs more than all else that is done for a delta.
     """
-    keys = ("type", "parent_tool_use_id")
-    for about, group in groupby(messages, lambda message: [message.get(key) for key in keys]):
-        if about[0] != "stream_event":
-            yield from group
+    first: dict[str, Any] | None = None
+    events: list[dict[str, Any]] = []
+    for message in messages:
+        streams = message.get("type") == "stream_event"
+        agent = message.get("parent_tool_use_id")
+        if streams and first is not None and first.get("parent_tool_use_id") == agent:
+            events.append(message["event"])
             continue
-        first, *rest = group
-        if rest:
-            first["event"] = {_TOGETHER: [first["event"], *(one["event"] for one in rest)]}
-        yield first
+        if first is not None:
+            yield {**first, "event": {_TOGETHER: events}}
+        first, events = (message, [message["event"]]) if streams else (None, [])
+        if not streams:
+            yield message
+    if first is not None:
+        yield {**first, "event": {_TOGETHER: events}}
 
 
 def _parse(line: bytearray) -> dict[str, Any]:

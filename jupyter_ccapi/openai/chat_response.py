@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -38,6 +38,21 @@ class ChatStream:
         self._include_usage = include_usage
         self._head = _head("chat.completion.chunk")
         self._said_role = False
+        self._around_text: tuple[bytes, bytes] | None = None
+
+    def encoded(self, events: Iterable[Event]) -> Iterator[bytes]:
+        """The chunks of these events as server-sent events. Raises as ``chunks`` does."""
+        for event in events:
+            if isinstance(event, TextDelta) and self._said_role:
+                # All but the text is the same in each.
+                before, after = self._around_text = self._around_text or self._envelope()
+                yield before + _ENCODER.encode(event.text).encode() + after
+            else:
+                yield from map(encode, self.chunks(event))
+
+    def _envelope(self) -> tuple[bytes, bytes]:
+        before, after = encode(self._delta({"content": "TEXT"})).rsplit(b'"TEXT"', 1)
+        return before, after
 
     def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
         """The chunks that an event makes: each delta becomes one, as it came from the model.

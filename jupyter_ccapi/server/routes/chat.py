@@ -7,7 +7,7 @@ from tornado import web
 
 from jupyter_ccapi.claude import ClaudeError, Event, TextDelta, ThinkingDelta, Turn
 from jupyter_ccapi.openai.chat_request import ChatRequest, parse_chat
-from jupyter_ccapi.openai.chat_response import DONE, KEEP_ALIVE, ChatStream, completion, encode
+from jupyter_ccapi.openai.chat_response import DONE, KEEP_ALIVE, ChatStream, completion
 from jupyter_ccapi.openai.errors import APIError, from_core
 from jupyter_ccapi.openai.validation import read_json
 
@@ -16,6 +16,8 @@ from .base import BaseHandler, verb
 
 # What the Messages API takes at the most (https://docs.anthropic.com/en/api/overview).
 _MAX_BODY = 32 * 1024 * 1024
+# So many bytes are read in a millisecond or two.
+_QUICKLY_READ = 128 * 1024
 
 
 class ChatCompletionsHandler(BaseHandler):
@@ -30,8 +32,10 @@ class ChatCompletionsHandler(BaseHandler):
         record = self.gateway.stats.begin("chat")
         turn: Turn | None = None
         try:
-            # Away from the loop: a body may be large, and others are being served.
-            request = await asyncio.to_thread(_read, self.request.body)
+            body = self.request.body
+            # A large one away from the loop, since others are being served.
+            in_thread = len(body) > _QUICKLY_READ
+            request = await asyncio.to_thread(_read, body) if in_thread else _read(body)
             record.turn = turn = await self.gateway.chat(request, self.principal.id)
             async with turn:
                 await (self._stream if request.stream else self._complete)(request, turn, record)
@@ -76,7 +80,7 @@ class ChatCompletionsHandler(BaseHandler):
             try:
                 for event in events or ():
                     _note(event, record)
-                    chunks.extend(encode(chunk) for chunk in stream.chunks(event))
+                chunks.extend(stream.encoded(events or ()))
             finally:
                 # Those that have come at once go out at once; each is an event of its own.
                 await self._send(request, turn, chunks if events else [KEEP_ALIVE])
@@ -127,7 +131,7 @@ def _read(body: bytes) -> ChatRequest:
 
 
 def _note(event: Event, record: Record) -> None:
-    if isinstance(event, TextDelta | ThinkingDelta):
+    if record.first is None and isinstance(event, TextDelta | ThinkingDelta):
         record.delta()
 
 
