@@ -19,7 +19,7 @@ from .errors import (
     TurnTimeout,
 )
 from .events import Event, Spent, TurnEnd, Usage
-from .history import Content, Message, Session, settle
+from .history import Content, Message, Session, as_said, settle
 from .options import Options
 from .pool import Pool
 from .slots import Slot, Wanted, Warmth
@@ -276,11 +276,15 @@ class Conversation:
         """The slot with our process: the one we left it in, else another one that takes the
         conversation up.
         """
-        session = Session(self._session, history, self._persist, known=self._answered)
+        bound_to = replace(options, model=None)
+        moves = self._bound_to not in (None, bound_to) and history is not None
+        # A move begins a session of the CLI's: the one before may lie in another folder, and has
+        # another system prompt.
+        name = str(uuid4()) if moves else self._session
+        session = Session(name, history, self._persist, known=self._answered and not moves)
         wanted = Wanted.of(options, session)
         slot = self._slot if self._persist else None
-        same = self._bound_to == (bound_to := replace(options, model=None))
-        if slot is not None and same and self._pool.unpark(slot):
+        if slot is not None and self._serves(slot, bound_to, options.model):
             assert slot.process is not None
             slot.process.toolbox.fill(options.tools)
         else:
@@ -295,13 +299,20 @@ class Conversation:
         self._pool.served[slot.warmth] += 1
         return slot
 
+    def _serves(self, slot: Slot, bound_to: Options, model: str | None) -> bool:
+        """Whether the process that we left can go on; it is ours again then."""
+        if self._bound_to != bound_to or slot.process is None:
+            return False
+        able = self._pool.capabilities
+        return slot.process.can_switch(model, able) and self._pool.unpark(slot)
+
     async def _stream(self, turn: Turn, slot: Slot, content: Content, options: Options) -> TurnEnd:
         """Send the prompt and pass the events on."""
         from .translate import TurnReader
 
         process = slot.process
         assert process is not None
-        await process.switch_model(options.model, self._pool.capabilities)
+        await process.switch_model(options.model)
         # A process counts on over all that it served; one that takes a session up, from what was
         # counted in that.
         reader = TurnReader(self.id, [process.total] if process.total else self._totals)
@@ -340,7 +351,7 @@ class Conversation:
                 process.total = reader.total
         assert end is not None, "the last message of a turn is its result"
         if self._persist and process.held is not None:
-            self._history = [held.message for held in process.held]
+            self._history = as_said([held.message for held in process.held])
         if stopping.timed_out and not turn.interrupted and end.reason == "interrupted":
             raise TurnTimeout(
                 f"The turn took longer than {self._pool.limits.turn_timeout:g} seconds and was "

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+# The CLI's tool by which the model gives an answer that fulfils a schema.
+_STRUCTURED = "StructuredOutput"
+
 #: Text, or Anthropic content blocks.
 Content = str | list[dict[str, Any]]
 
@@ -115,6 +118,25 @@ def settle(history: Sequence[Message], content: Content) -> tuple[list[Message],
         settled.append(message)
     prompt = settled.pop()
     return settled, prompt.content
+
+
+def as_said(messages: Sequence[Message]) -> list[Message]:
+    """These messages with structured answers as the text that they are, and not as calls of a tool
+    that another process may not have.
+    """
+    answers: set[str] = set()
+    said: list[Message] = []
+    for message in messages:
+        blocks = []
+        for block in message.blocks:
+            if block.get("type") == "tool_use" and block.get("name") == _STRUCTURED:
+                answers.add(str(block.get("id")))
+                blocks.append({"type": "text", "text": json.dumps(block.get("input"))})
+            elif block.get("tool_use_id") not in answers:
+                blocks.append(block)
+        if blocks:
+            said.append(message if blocks == message.blocks else Message(message.role, blocks))
+    return said
 
 
 def split_open(history: Sequence[Message]) -> tuple[Sequence[Message], Sequence[Message]]:

@@ -21,6 +21,8 @@ from .transcripts import transcript_path, write_transcript
 # On resume the CLI would go on with the system prompt of before; the SDK has this field for
 # system prompts of its preset.
 _PROMPT_AS_GIVEN = {"systemPromptSnapshot": False}
+# The alias of the CLI's own default model.
+_DEFAULT_MODEL = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,15 @@ class Launcher:
                 held = write_transcript(path, session.history or (), cwd=options.cwd)
             elif chosen.resume:
                 held = _known(session)
+                # Else it would answer with the model that answered last.
+                chosen.model = chosen.model or _DEFAULT_MODEL
             process = await self._bring_up(chosen, session.id, options)
             started = True
         finally:
             # The CLI has read it by now.
             if seeded and not (started and session.persist):
                 path.unlink(missing_ok=True)
-        process.held = held
+        process.held, process.model = held, options.model
         return process
 
     async def fork_at(

@@ -103,7 +103,9 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
     if options.mode == "chat" or options.tools:
         # Also where there are no tools yet: a spare's are settled when it is claimed. The server
         # itself is put in its place where the process is initialized.
-        chosen["mcp_servers"] = {SERVER: {"type": "sdk", "name": SERVER, "instance": None}}
+        # Its tools are shown to the model from the start, not only when it searches for some.
+        server = {"type": "sdk", "name": SERVER, "instance": None, "alwaysLoad": True}
+        chosen["mcp_servers"] = {SERVER: server}
         chosen["allowed_tools"] = [f"mcp__{SERVER}"]
     for name, value in options.sdk.items():
         chosen[name] = _joined(name, chosen.get(name), value)

@@ -92,10 +92,14 @@ class Process:
             servers = {**servers, SERVER: self.toolbox.server()}
         self._transport.bind(fields)
         self._client = ClaudeSDKClient(replace(options, mcp_servers=servers), self._transport)
+        connecting = asyncio.create_task(self._client.connect())
         try:
             async with asyncio.timeout(patience):
-                await self._client.connect()
+                await asyncio.shield(connecting)
         except BaseException as error:
+            self._transport.mute()
+            connecting.cancel()
+            await asyncio.wait([connecting])
             if isinstance(error, TimeoutError):
                 self._transport.kill()
                 said = f"Claude Code did not come up within {patience:g} seconds"
@@ -226,29 +230,28 @@ class Process:
         info = await self._connected.get_server_info()
         return list((info or {}).get("models", []))
 
-    async def switch_model(self, model: str | None, able: Capabilities) -> None:
+    def can_switch(self, model: str | None, able: Capabilities) -> bool:
+        """Whether it can go on with this model in what it holds."""
+        if model == self.model or self.held == []:
+            return True
+        moves = able.seed and able.rewind_conversation
+        return moves and self.held is not None and way_to(self.held, ()) is not None
+
+    async def switch_model(self, model: str | None) -> None:
         """Go on with another model in what it holds. Raises ``ProcessDied`` or ``InvalidOption``.
 
         In mid-conversation the CLI leaves a remark about the switch, as if the user had typed
-        ``/model``: so the history is taken out and put back, where that can be done.
+        ``/model``: so the history is taken out and put back.
         """
-        held = self.held
         if model == self.model:
             return
-        if held and able.seed and able.rewind_conversation and way_to(held, ()) is not None:
-            await self.hold(())
-            await self.set_model(model)
-            await self.hold([one.message for one in held])
-            return
-        await self.set_model(model)
-        if held:
-            self.held = None
-
-    async def set_model(self, model: str | None) -> None:
-        """Answer with this model from the next turn on. Raises ``ProcessDied`` or
-        ``InvalidOption``.
-        """
         check_model(model)
+        messages = [one.message for one in self.held or ()]
+        await self.hold(())
+        await self._set_model(model)
+        await self.hold(messages)
+
+    async def _set_model(self, model: str | None) -> None:
         try:
             async with asyncio.timeout(_ANSWER_PATIENCE):
                 await self._connected.set_model(model)
@@ -339,6 +342,8 @@ class Process:
         """
         if self._in_turn:
             self._transport.terminate()
+        # What comes now would only begin something in the client that nobody ends any more.
+        self._transport.mute()
         if self._client is not None:
             with suppress(Exception):
                 await self._client.disconnect()

@@ -44,7 +44,9 @@ class Recorder:
     def held(self, result: ResultMessage) -> list[Held] | None:
         """The messages that the turn has added after its prompt; None where that is in doubt."""
         whole = not result.is_error and result.subtype == "success"
-        answered = bool(self._held) and self._held[-1].message.role == "assistant"
+        # A structured answer is a call of the CLI's own tool, and ends with that tool's result.
+        structured = result.structured_output is not None
+        answered = bool(self._held) and (self._held[-1].message.role == "assistant" or structured)
         if self._doubtful or not whole or not answered or result.terminal_reason != "completed":
             return None
         return self._held

@@ -126,9 +126,8 @@ class Starter:
             await launcher.bind(process, cli, options, persist=wanted.session.persist)
         process.toolbox.fill(options.tools)
         if process.model != options.model:
-            # A switch of the model in a conversation leaves a remark about it in that.
             await process.hold([])
-            await process.set_model(options.model)
+            await process.switch_model(options.model)
         await process.hold(wanted.session.history or ())
 
     async def _ask(self, probe: Probe) -> None:

@@ -88,6 +88,7 @@ class CLITransport(Transport):
         self._ending: asyncio.Task[None] | None = None
         self._write_lock = asyncio.Lock()
         self._binding: Mapping[str, Any] = {}
+        self._muted = False
         self._asked: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     @property
@@ -217,7 +218,7 @@ class CLITransport(Transport):
         assert self._process is not None
         assert self._process.stdout is not None
         pending = bytearray()
-        while chunk := await self._process.stdout.read(65536):
+        while (chunk := await self._process.stdout.read(65536)) and not self._muted:
             pending += chunk
             if len(pending) > _MAX_LINE:
                 raise CLIConnectionError(f"A message of Claude Code is over {_MAX_LINE >> 20} MB.")
@@ -267,6 +268,10 @@ class CLITransport(Transport):
                 return
             self._signal(signal)
         await self._watching
+
+    def mute(self) -> None:
+        """Pass on nothing more of what the CLI says: it is about to end."""
+        self._muted = True
 
     def terminate(self) -> None:
         """Tell the CLI to end at once, in the middle of its turn. ``close()`` still has to be
