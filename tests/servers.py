@@ -37,11 +37,12 @@ class Server:
 
     def clis(self) -> list[psutil.Process]:
         """The Claude Code processes below the server."""
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children(recursive=True)
-            if "--output-format" in child.cmdline()
-        ]
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it may be about to end
+                if "--output-format" in child.cmdline():
+                    found.append(child)
+        return found
 
 
 def make_environment(model: OfflineModel, home: Path) -> dict[str, str]:

@@ -77,6 +77,7 @@ class Stats:
                 "total": _percentiles(self._total),
             },
             "processes": {
+                "starting": self._pool.count("starting"),
                 "spare": self._pool.count("spare"),
                 "idle": self._pool.count("idle"),
                 "busy": self._pool.count("busy"),

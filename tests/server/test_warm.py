@@ -63,7 +63,7 @@ class TestByDefault:
     ) -> None:
         before = (await call("stats")).body
         assert before["processes"] | {"max": 0} == {
-            **dict.fromkeys(("spare", "idle", "busy", "queue", "max"), 0),
+            **dict.fromkeys(("starting", "spare", "idle", "busy", "queue", "max"), 0),
             "ended": dict.fromkeys(("done", "gave_way", "expired", "died"), 0),
         }
         await call("v1", "chat", "completions", json={"messages": FIRST})
