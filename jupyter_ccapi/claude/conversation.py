@@ -265,16 +265,27 @@ class Conversation:
                 raise
             # It died while it was idle, and nobody had noticed: the prompt was never taken up.
             self._let_go()
-            slot = await self._ready(turn, options, history)
+            # The other warm ones may have died with it.
+            slot = await self._ready(turn, options, history, cold=True)
             end = await self._stream(turn, slot, content, options)
         if self._persist:
             self._answered = self._answered or end.reason == "completed"
+        else:
+            # From now on it may serve another turn of its owner.
+            self._slot = None
         self._pool.park(slot, loose=not self._persist)
         return end
 
-    async def _ready(self, turn: Turn, options: Options, history: Sequence[Message] | None) -> Slot:
+    async def _ready(
+        self,
+        turn: Turn,
+        options: Options,
+        history: Sequence[Message] | None,
+        *,
+        cold: bool = False,
+    ) -> Slot:
         """The slot with our process: the one we left it in, else another one that takes the
-        conversation up.
+        conversation up; ``cold``: a new one.
         """
         bound_to = replace(options, model=None)
         moves = self._bound_to not in (None, bound_to) and history is not None
@@ -282,7 +293,7 @@ class Conversation:
         # another system prompt.
         name = str(uuid4()) if moves else self._session
         session = Session(name, history, self._persist, known=self._answered and not moves)
-        wanted = Wanted.of(options, session)
+        wanted = Wanted.of(options, session, cold=cold)
         slot = self._slot if self._persist else None
         if slot is not None and self._serves(slot, bound_to, options.model):
             assert slot.process is not None

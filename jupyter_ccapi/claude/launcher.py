@@ -108,7 +108,11 @@ class Launcher:
         else:
             process = await self.start(cli, options, Session(str(uuid4()), persist=persist))
         if able.seed and able.rewind_conversation:
-            await process.prime()
+            try:
+                await process.prime()
+            except BaseException:
+                await process.close()
+                raise
         return process
 
     async def bind(self, process: Process, cli: CLI, options: Options, *, persist: bool) -> None:

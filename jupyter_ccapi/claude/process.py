@@ -270,10 +270,12 @@ class Process:
         recorder = Recorder()
         self._in_turn = True
         result: ResultMessage | None = None
+        watching = asyncio.get_running_loop().create_task(self._kill_if_it_hangs())
         try:
             await self._connected.query(_only(_prompt(content, uuid)))
             async with aclosing(self._messages(uuid)) as messages:
                 async for message in messages:
+                    watching.cancel()
                     recorder.feed(message)
                     if isinstance(message, ResultMessage):
                         result = message
@@ -283,6 +285,8 @@ class Process:
             raise InvalidOption("content", f"The prompt cannot be sent: {error}.") from error
         except Exception as error:
             raise await self._died() from error
+        finally:
+            watching.cancel()
         if result is None:
             raise await self._died()
         self._in_turn = False
@@ -290,6 +294,19 @@ class Process:
         if held is not None and added is not None:
             self.held = [*held, Held(Message("user", content), uuid), *added]
         yield result
+
+    async def _kill_if_it_hangs(self) -> None:
+        """Kill a CLI that neither begins with its turn nor answers a question in time: it was
+        stopped, or hangs. A hook of the user's may well keep it from its turn for longer.
+        """
+        await asyncio.sleep(_ANSWER_PATIENCE)
+        try:
+            async with asyncio.timeout(_ANSWER_PATIENCE):
+                await self._transport.control("mcp_status")
+        except TimeoutError:
+            self.kill()
+        except Exception:
+            return  # it has answered that it does not know, or has ended
 
     async def _messages(self, uuid: str) -> AsyncGenerator[SDKMessage, None]:
         """The messages of the turn that answers the prompt with this id, its result last.

@@ -39,11 +39,12 @@ class Wanted:
     options: Options
     session: Session
     binding: Binding | None
+    cold: bool = False
 
     @classmethod
-    def of(cls, options: Options, session: Session) -> "Wanted":
+    def of(cls, options: Options, session: Session, *, cold: bool = False) -> "Wanted":
         """What a session with these options needs."""
-        return cls(options, session, binding_of(options, persist=session.persist))
+        return cls(options, session, binding_of(options, persist=session.persist), cold)
 
 
 @dataclass(eq=False, slots=True)
@@ -91,7 +92,7 @@ def choose(
     there is no place for another (``crowded``): the last one stays for its conversation to go on.
     """
     history = wanted.session.history
-    if wanted.binding is None or history is None:
+    if wanted.binding is None or history is None or wanted.cold:
         return None
     mine: list[tuple[Slot, Way]] = []
     bound: Slot | None = None

@@ -94,7 +94,12 @@ class Starter:
             )
         session = replace(wanted.session, history=complete)
         process = await launcher.start(cli, wanted.options, session)
-        await process.hold([*complete, *waiting])
+        try:
+            await process.hold([*complete, *waiting])
+        except BaseException:
+            # Nobody knows of it yet.
+            await process.close()
+            raise
         return process
 
     async def spare(self, plan: Plan) -> "Process":

@@ -27,9 +27,9 @@ def heard() -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def acknowledge(request: dict[str, Any]) -> None:
+def acknowledge(request: dict[str, Any], **response: Any) -> None:
     """Answer a control request."""
-    answer = {"subtype": "success", "request_id": request["request_id"], "response": {}}
+    answer = {"subtype": "success", "request_id": request["request_id"], "response": response}
     say({"type": "control_response", "response": answer})
 
 
@@ -77,6 +77,26 @@ def serve(answer: Callable[[], None] | None = None, *, interrupts: str = "obeyed
                 acknowledge(message)
             if stop and interrupts == "obeyed":
                 end("aborted_streaming")
+
+
+def remembers(*, controls: bool = True, histories: bool = True) -> None:
+    """Serve turns, saying each answer once more as a whole, so that it is known what is held. No
+    history is ever cut. Without `controls` no control request is answered after `initialize`,
+    without `histories` no prompt that is not to be answered.
+    """
+    content = [{"type": "text", "text": "word"}]
+    whole = {"id": "m", "role": "assistant", "model": "claude-stand-in", "content": content}
+    for message in heard():
+        if message["type"] == "user" and message.get("shouldQuery", True):
+            begin("word")
+            say({"type": "assistant", "message": whole, "session_id": "s"})
+            end()
+        elif message["type"] == "user" and histories:
+            end()
+        elif message["type"] == "control_request" and (
+            controls or message["request"]["subtype"] == "initialize"
+        ):
+            acknowledge(message, rewound=False, reason="this one forgets nothing")
 
 
 def goes_on() -> None:
@@ -169,6 +189,9 @@ FAULTS: dict[str, Callable[[], None]] = {
     "garbage": garbage,
     "leaves a child": leaves_a_child,
     "immortal": immortal,
+    "forgets nothing": remembers,
+    "hears no control": lambda: remembers(controls=False),
+    "takes no history": lambda: remembers(histories=False),
     "counted": counted,
     "tells": tells,
 }

@@ -1,18 +1,20 @@
 """What the tests of the core share: the CLIs that are alive, what the model was sent, stand-ins."""
 
 import asyncio
+import os
 import shlex
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
-from jupyter_ccapi.claude import CLI, Event, Turn
+from jupyter_ccapi.claude import CLI, Event, Message, Pool, Turn
 from jupyter_ccapi.claude.guard import MARK
+from jupyter_ccapi.claude.slots import Slot
 from jupyter_ccapi.demo import LoggedRequest, OfflineModel, Reply
 from jupyter_ccapi.demo.reading import ASIDE, blocks
 
@@ -35,6 +37,50 @@ def conversation_sent(request: LoggedRequest) -> list[tuple[str, str]]:
         if entry["role"] != "system" and text:
             sent.append((entry["role"], text))
     return sent
+
+
+def messages_sent(request: LoggedRequest) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The roles and blocks of the conversation that the model was sent, word for word; the CLI's
+    own entries, its cache marks and the model's earlier thinking not.
+    """
+    return [
+        (entry["role"], _compared(blocks(entry["content"])))
+        for entry in request.messages
+        if entry["role"] != "system"
+    ]
+
+
+def as_history(request: LoggedRequest) -> list[Message]:
+    """What the model was sent, as a client that keeps all of it would send it again."""
+    return [
+        Message("user" if role == "user" else "assistant", given)
+        for role, given in messages_sent(request)
+    ]
+
+
+def as_sent(*messages: Message) -> list[tuple[str, list[dict[str, Any]]]]:
+    """What `messages_sent` says where the model was sent these."""
+    return [(message.role, _compared(message.blocks)) for message in messages]
+
+
+def _compared(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in block.items() if name != "cache_control"}
+        for block in given
+        if block["type"] != "thinking"
+    ]
+
+
+def talk(*texts: str) -> list[Message]:
+    """A history of these texts: the user's, the assistant's, the user's …"""
+    return [
+        Message("assistant" if number % 2 else "user", text) for number, text in enumerate(texts)
+    ]
+
+
+def spoken(*messages: Message) -> list[tuple[str, str]]:
+    """What `conversation_sent` says where the model was sent these texts."""
+    return [(message.role, str(message.content)) for message in messages]
 
 
 def held(text: str = "one two three") -> Reply:
@@ -67,7 +113,13 @@ async def events_of(turn: Turn) -> list[Event]:
 
 def transcripts(home: Path) -> list[Path]:
     """The transcripts that lie in a home."""
-    return sorted((home / ".claude").rglob("*.jsonl"))
+    # A CLI that runs takes files and folders away while they are listed: `rglob` fails then.
+    return sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(home / ".claude")
+        for name in names
+        if name.endswith(".jsonl")
+    )
 
 
 def clis(home: Path) -> list[psutil.Process]:
@@ -82,6 +134,16 @@ def clis(home: Path) -> list[psutil.Process]:
             continue
         if MARK in variables and variables.get("HOME") == str(home):
             found.append(process)
+    return found
+
+
+def started(home: Path) -> list[psutil.Process]:
+    """Those of them that the core itself has started, without what these start in passing."""
+    found = []
+    for process in clis(home):
+        with suppress(psutil.Error):
+            if process.ppid() == os.getpid():
+                found.append(process)
     return found
 
 
@@ -112,6 +174,28 @@ async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 (there is no event in this process)
             await asyncio.sleep(0.01)
+
+
+def spares(pool: Pool) -> list[str | None]:
+    """The owners of the spares that are ready; None for one that is bound to nothing."""
+    return [slot.owner for slot in pool.slots if slot.state == "spare"]
+
+
+async def spare_for(pool: Pool, owner: str | None = None, told: str = "") -> int:
+    """Wait until a spare is ready, bound for this owner to options that hold this text, or bound
+    to nothing; return the process id of one.
+    """
+
+    def fits(slot: Slot) -> bool:
+        if slot.state != "spare" or slot.owner != owner or slot.binding is None:
+            return False
+        return owner is None or told in slot.binding.bound
+
+    await eventually(lambda: any(map(fits, pool.slots)))
+    process = next(slot.process for slot in pool.slots if fits(slot))
+    assert process is not None
+    assert process.pid is not None
+    return process.pid
 
 
 def stand_in(folder: Path, fault: str = "none") -> Callable[[], CLI]:
