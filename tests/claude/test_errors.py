@@ -187,12 +187,12 @@ async def test_an_unknown_flag_is_a_failed_start(pool: Pool, chat: Options) -> N
 async def test_a_turn_that_takes_too_long_is_interrupted(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(turn_timeout=0.5)
+    pool = make_pool(turn_timeout=3.0)
     conversation = Conversation(pool, chat)
     model.script(held())
     turn = conversation.send("hello")
     assert (await until(turn, TextDelta)).text == "one "
-    with pytest.raises(TurnTimeout, match=r"0\.5 seconds"):
+    with pytest.raises(TurnTimeout, match="3 seconds"):
         await turn.finish()
     await seen(model, lambda request: request.closed_early)
     model.script(Reply("hello again"))

@@ -500,7 +500,8 @@ async def test_without_memory_those_there_serve_and_with_it_more_are_started(
     assert (pool.count("busy"), pool.waiting, len(running(home))) == (3, 0, 3)
     available = 0
     model.release()
-    assert [(await turn.finish()).text for turn in turns] == [
+    # The last two asked the model at once.
+    assert sorted([(await turn.finish()).text for turn in turns]) == [
         f"answer {number}" for number in range(1, 5)
     ]
     # Another owner is served too: an idle process gives way.
