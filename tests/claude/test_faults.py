@@ -21,6 +21,7 @@ from tests.claude.support import (
     held,
     named,
     stand_in,
+    started,
     transcripts,
     until,
 )
@@ -177,7 +178,7 @@ async def test_a_cli_that_does_not_want_to_end_is_ended(
     monkeypatch.setattr("jupyter_ccapi.claude.transport._EXIT_GRACE", 0.3)
     pool = make_pool(find=stand_in(tmp_path, "immortal"))
     await Conversation(pool).send("hello").finish()
-    assert len(clis(home)) == 1
+    assert len(started(home)) == 1
     await pool.close()
     assert clis(home) == []
 

@@ -29,6 +29,7 @@ from tests.claude.support import (
     gone,
     held,
     stand_in,
+    started,
     until,
 )
 
@@ -62,7 +63,7 @@ async def test_real_processes_stay_within_the_limit(
     turns = [query(pool, f"question {number}", chat) for number in range(5)]
     answers = asyncio.gather(*(turn.finish() for turn in turns))
     while not answers.done():
-        counts.append(len(clis(home)))
+        counts.append(len(started(home)))
         await asyncio.wait([answers], timeout=0.02)
     assert max(counts) == 2
     assert len(await answers) == len(model.main_requests) == 5

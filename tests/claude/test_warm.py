@@ -666,7 +666,7 @@ async def test_there_are_none_where_they_are_not_wanted(
             # By then the stock has been looked after.
             await able(pool)
     await eventually(lambda: pool.count("closing") == 0)
-    assert len(clis(home)) == len(pool.slots) == (1 if limits["warm"] else 0)
+    assert len(started(home)) == len(pool.slots) == (1 if limits["warm"] else 0)
 
 
 async def test_the_limit_holds_at_every_moment_spares_included(
@@ -784,7 +784,7 @@ async def test_a_small_container_gets_no_spare(
     pool = make_pool(warm=True, spares=2, memory=gauge)
     await query(pool, "hello", chat).finish()
     await eventually(lambda: gauge.asked)
-    assert len(pool.slots) == len(clis(home)) == 1
+    assert len(pool.slots) == len(started(home)) == 1
     gauge.now = Memory(2 * GB, 2 * GB)
     await query(pool, "hello again", chat).finish()
     await spare_for(pool)
@@ -885,7 +885,7 @@ async def test_closing_a_conversation_ends_its_process(
     pool = make_pool(warm=True)
     conversation = Conversation(pool, chat)
     await conversation.send("hello").finish()
-    assert len(clis(home)) == 1
+    assert len(started(home)) == 1
     await conversation.close()
     assert clis(home) == []
     assert await answered(query(pool, "hello", chat)) == "cold"
