@@ -24,7 +24,6 @@ from jupyter_ccapi.claude import (
     Turn,
     query,
 )
-from jupyter_ccapi.claude.capabilities import PUBLIC
 from jupyter_ccapi.claude.errors import ModelError
 from jupyter_ccapi.claude.limits import PROCESS_MEMORY
 from jupyter_ccapi.claude.memory import Memory
@@ -389,7 +388,7 @@ async def sent_by_every_way(
 ) -> dict[str, Any]:
     """What the model was sent before the last prompt, by the way on which it went."""
     warm = make_pool(warm=True, spares=1)
-    cold = make_pool(warm=False, able=PUBLIC)
+    cold = make_pool(warm=False)
     model.script(*[Reply("fine")] * 5)
 
     async def by_warm_ways() -> None:
