@@ -106,6 +106,7 @@ class _Laboratory:
         self._patience = patience
         self._process: Process | None = None
         self._checkpoint: str | None = None
+        self._answered_elsewhere = False
         self._written = folder / "written.txt"
         self._chat = Options(cwd=folder, system_prompt=_PROMPT)
         self._agent = Options(
@@ -156,9 +157,9 @@ class _Laboratory:
         try:
             async with asyncio.timeout(self._patience):
                 succeeded = await experiment()
-        except _AnsweredElsewhere:
-            raise
         except Exception as error:
+            if self._answered_elsewhere:
+                raise
             logger.debug("%s failed an experiment: %r", self._cli.path, error)
             succeeded = False
         if not succeeded:
@@ -246,7 +247,12 @@ class _Laboratory:
                 self._checkpoint = message.user_message_uuid
                 answered = not message.is_error
         if answered and len(self._model.main_requests) == before:
-            raise _AnsweredElsewhere(self._cli)
+            # Whatever that is, it is asked nothing more.
+            self._answered_elsewhere = True
+            raise CLIStartFailed(
+                f"{self._cli.path} does not ask the model that it is led to; some setting of this "
+                "machine leads it elsewhere."
+            )
         return self._model.main_requests[before]
 
     async def _ask_after(self, history: Sequence[Message], prompt: str) -> bool:
@@ -254,18 +260,6 @@ class _Laboratory:
         expected = [*history, Message("user", prompt)]
         sent = _messages(await self._ask(prompt))
         return [message.digest for message in sent] == [message.digest for message in expected]
-
-
-class _AnsweredElsewhere(CLIStartFailed):
-    """Something answers in place of the model that the CLI was led to: whatever it is, it is asked
-    nothing more.
-    """
-
-    def __init__(self, cli: CLI) -> None:
-        super().__init__(
-            f"{cli.path} does not ask the model that it is led to; some setting of this machine "
-            "leads it elsewhere."
-        )
 
 
 def _messages(sent: SentRequest) -> list[Message]:
