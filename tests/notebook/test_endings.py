@@ -11,6 +11,7 @@ from tests.notebook.kernels import PATIENCE, Kernel, claude_processes
 
 def started(kernel: Kernel, home: Path) -> list[psutil.Process]:
     """Have one turn, and return the processes that are there after it."""
+    kernel.run("%config ClaudeMagics.warm = True")
     assert kernel.run("%%claude\n[[say Hi.]]").status == "ok"
     processes = claude_processes(home)
     assert processes
