@@ -42,7 +42,10 @@ async def goes_on(conversation: Conversation, model: OfflineModel) -> list[tuple
     return conversation_sent(model.main_requests[-1])
 
 
-async def test_in_the_middle_of_the_answer(pool: Pool, model: OfflineModel, chat: Options) -> None:
+async def test_in_the_middle_of_the_answer(
+    make_pool: MakePool, model: OfflineModel, chat: Options
+) -> None:
+    pool = make_pool(warm=True)
     conversation = Conversation(pool, chat)
     model.script(held("partly said"))
     turn = conversation.send("tell me")
@@ -140,7 +143,10 @@ async def test_in_every_moment_around_the_prompt(
     assert len(pool.pids()) == 1
 
 
-async def test_as_soon_as_it_has_started(pool: Pool, model: OfflineModel, chat: Options) -> None:
+async def test_as_soon_as_it_has_started(
+    make_pool: MakePool, model: OfflineModel, chat: Options
+) -> None:
+    pool = make_pool(warm=True)
     conversation = Conversation(pool, chat)
     model.script(held())
     turn = conversation.send("hello")

@@ -21,6 +21,7 @@ from jupyter_ccapi.claude import (
 )
 from jupyter_ccapi.claude.errors import InvalidOption, ModelError
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
+from tests.claude.conftest import MakePool
 from tests.claude.support import asked, conversation_sent, events_of, held, seen, until
 
 COUNTED = Reply(
@@ -94,8 +95,9 @@ async def test_cost_is_that_of_one_turn_in_one_process_or_several(
 
 
 async def test_the_next_turn_sends_the_earlier_ones_in_the_same_process(
-    pool: Pool, model: OfflineModel, chat: Options
+    make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
+    pool = make_pool(warm=True)
     conversation = Conversation(pool, chat)
     model.script(Reply("Hi Ann."), Reply("Ann."))
     await conversation.send("I am Ann.").finish()
@@ -128,8 +130,9 @@ async def test_turns_of_one_conversation_run_one_after_another(
 
 
 async def test_the_model_is_switched_without_a_new_process(
-    pool: Pool, model: OfflineModel, chat: Options
+    make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
+    pool = make_pool(warm=True)
     conversation = Conversation(pool, chat)
     await conversation.send("one").finish()
     pids = pool.pids()
