@@ -22,7 +22,7 @@ from jupyter_ccapi.claude import (
 from jupyter_ccapi.claude.errors import InvalidOption, ModelError
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
 from tests.claude.conftest import MakePool
-from tests.claude.support import asked, conversation_sent, events_of, held, seen, until
+from tests.claude.support import asked, conversation_sent, events_of, eventually, held, seen, until
 
 COUNTED = Reply(
     "yes",
@@ -135,6 +135,7 @@ async def test_the_model_is_switched_without_a_new_process(
     pool = make_pool(warm=True)
     conversation = Conversation(pool, chat)
     await conversation.send("one").finish()
+    await eventually(lambda: pool.capabilities.rewind_conversation)
     pids = pool.pids()
     conversation.set_model("claude-haiku-4-5-20251001")
     started = await until(turn := conversation.send("two"), TurnStarted)
