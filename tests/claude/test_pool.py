@@ -162,7 +162,7 @@ async def test_who_stops_waiting_leaves_the_queue(make_pool: MakePool, tmp_path:
 async def test_the_oldest_idle_process_gives_way_and_its_conversation_comes_back(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(max_concurrent_sessions=2)
+    pool = make_pool(warm=True, max_concurrent_sessions=2)
     first, second, third = (Conversation(pool, chat) for _ in range(3))
     model.script(*(Reply(f"answer {number}") for number in range(1, 6)))
     await first.send("prompt 1").finish()
@@ -185,7 +185,7 @@ async def test_the_oldest_idle_process_gives_way_and_its_conversation_comes_back
 async def test_an_idle_process_ends_after_its_time(
     make_pool: MakePool, model: OfflineModel, chat: Options, home: Path
 ) -> None:
-    pool = make_pool(idle_timeout=0.1)
+    pool = make_pool(warm=True, idle_timeout=0.1)
     conversation = Conversation(pool, chat)
     model.script(Reply("answer 1"), Reply("answer 2"))
     await conversation.send("prompt 1").finish()
@@ -199,7 +199,7 @@ async def test_an_idle_process_ends_after_its_time(
 
 
 async def test_no_process_serves_two_owners(make_pool: MakePool, tmp_path: Path) -> None:
-    pool = make_pool(find=stand_in(tmp_path), max_concurrent_sessions=1)
+    pool = make_pool(warm=True, find=stand_in(tmp_path), max_concurrent_sessions=1)
     seen: dict[str, set[int]] = {"A": set(), "B": set()}
     conversations = {owner: Conversation(pool, owner=owner) for owner in seen}
     for owner in "AABBA":
@@ -353,7 +353,7 @@ async def test_nothing_is_started_before_it_is_needed(pool: Pool, chat: Options)
 async def test_the_counts_say_what_is_going_on(
     make_pool: MakePool, model: OfflineModel, chat: Options
 ) -> None:
-    pool = make_pool(max_concurrent_sessions=1)
+    pool = make_pool(warm=True, max_concurrent_sessions=1)
     model.script(held())
     conversation = Conversation(pool, chat)
     turn = conversation.send("hello")
