@@ -17,13 +17,17 @@ await pool.close()
 from .capabilities import Capabilities
 from .cli import CLI, Login, find_cli
 from .conversation import Conversation, Turn, query
+from .counting import count_tokens
 from .errors import ClaudeError
 from .events import (
+    AnswerDiscarded,
     Event,
     RateLimit,
     TextDelta,
     ThinkingDelta,
     ToolCall,
+    ToolCallStarted,
+    ToolInputDelta,
     ToolResult,
     TurnEnd,
     TurnStarted,
@@ -35,13 +39,14 @@ from .models import ALIASES, resolve_model
 from .options import Options
 from .pool import Pool
 from .slots import ENDINGS, WARMTHS
-from .tools import Tool
+from .tools import Tool, client_tool, plain_name
 
 __all__ = [
     "ALIASES",
     "CLI",
     "ENDINGS",
     "WARMTHS",
+    "AnswerDiscarded",
     "Capabilities",
     "ClaudeError",
     "Conversation",
@@ -56,12 +61,17 @@ __all__ = [
     "ThinkingDelta",
     "Tool",
     "ToolCall",
+    "ToolCallStarted",
+    "ToolInputDelta",
     "ToolResult",
     "Turn",
     "TurnEnd",
     "TurnStarted",
     "Usage",
+    "client_tool",
+    "count_tokens",
     "find_cli",
+    "plain_name",
     "query",
     "resolve_model",
 ]

@@ -13,6 +13,7 @@ class Capabilities:
     schema_at_initialize: bool = False
     seed: bool = False
     rewind_conversation: bool = False
+    set_bounds: bool = False
     preview_rewind: bool = False
 
 
@@ -53,6 +54,12 @@ FACTS = (
         "cutting a conversation back",
         "processes are reused, edited histories too",
         "a new process for each",
+    ),
+    Fact(
+        "set_bounds",
+        "bounds of a running process",
+        "a warm process takes any max_tokens",
+        "a new process for each that sets it",
     ),
     Fact(
         "preview_rewind",

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,16 +23,15 @@ from .history import Content, Message, Session, as_said, settle
 from .options import Options
 from .pool import Pool
 from .slots import Slot, Wanted, Warmth
+from .stopping import Stopping
 
 if TYPE_CHECKING:
+    from claude_agent_sdk import Message as SDKMessage
+
     from .process import Process
+    from .translate import TurnReader
 
 logger = logging.getLogger(__name__)
-
-# A CLI ends its turn 10 to 40 ms after an interrupt. One that arrives in the moment its turn
-# begins is lost, so it is told again after these pauses (in seconds); one that does not obey by
-# then is killed.
-_INTERRUPT_PAUSES = (0.1, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Turn:
@@ -41,6 +40,8 @@ class Turn:
     A turn runs by itself, whether or not somebody reads it. ``async with turn:`` interrupts it
     when the block is left before the end, so that nobody pays for an answer that nobody reads.
     ``started`` is whether the CLI took the prompt up, ``warmth`` how it came to its process.
+    ``messages`` are, after the end, the prompt and all that the turn has added to it, as the model
+    knows them: a history that goes on is the old one and these; None where that is in doubt.
     """
 
     def __init__(self, run: "Callable[[Turn], Coroutine[Any, Any, TurnEnd]]") -> None:
@@ -48,6 +49,7 @@ class Turn:
         self.interrupted = False
         self.started = False
         self.warmth: Warmth | None = None
+        self.messages: list[Message] | None = None
         self._stop: Callable[[], None] | None = None
         self._events: deque[Event] = deque()
         self._arrived = asyncio.Event()
@@ -189,6 +191,9 @@ class Conversation:
         # must not get lost unnoticed.
         self._session = self.id
         self._answered = False
+        # Whether the CLI's transcript says something else than what was said: the last turn waits
+        # for the client's tools, or was cut off.
+        self._differs = False
         self._slot: Slot | None = None
         self._bound_to: Options | None = None
         self._totals: list[Spent] = []
@@ -257,7 +262,7 @@ class Conversation:
         history = self._history
         if history is not None:
             history, content = settle(history, content)
-        slot = await self._ready(turn, options, history)
+        slot = await self._ready(turn, options, history, content)
         try:
             end = await self._stream(turn, slot, content, options)
         except ProcessDied:
@@ -266,36 +271,50 @@ class Conversation:
             # It died while it was idle, and nobody had noticed: the prompt was never taken up.
             self._let_go()
             # The other warm ones may have died with it.
-            slot = await self._ready(turn, options, history, cold=True)
+            slot = await self._ready(turn, options, history, content, cold=True)
             end = await self._stream(turn, slot, content, options)
+        self._leave(turn, slot, end, history)
+        return end
+
+    def _leave(
+        self, turn: Turn, slot: Slot, end: TurnEnd, history: Sequence[Message] | None
+    ) -> None:
+        """Note what the turn has added, and let its process wait for the next one."""
+        process = slot.process
+        assert process is not None
+        added = None if process.added is None else as_said(process.added)
+        turn.messages = added if end.reason in ("completed", "tool_calls") else None
+        broken_off = added is not None and process.held is None
+        self._differs = broken_off or end.reason == "tool_calls"
         if self._persist:
             self._answered = self._answered or end.reason == "completed"
+            if process.held is not None:
+                self._history = as_said([held.message for held in process.held])
+            elif added is not None and history is not None:
+                self._history = [*history, *added]
         else:
             # From now on it may serve another turn of its owner.
             self._slot = None
-        self._pool.park(slot, loose=not self._persist)
-        return end
+        if broken_off:
+            self._pool.release(slot)
+        else:
+            self._pool.park(slot, loose=not self._persist)
 
     async def _ready(
         self,
         turn: Turn,
         options: Options,
         history: Sequence[Message] | None,
+        content: Content,
         *,
         cold: bool = False,
     ) -> Slot:
         """The slot with our process: the one we left it in, else another one that takes the
         conversation up; ``cold``: a new one.
         """
-        bound_to = replace(options, model=None)
-        moves = self._bound_to not in (None, bound_to) and history is not None
-        # A move begins a session of the CLI's: the one before may lie in another folder, and has
-        # another system prompt.
-        name = str(uuid4()) if moves else self._session
-        session = Session(name, history, self._persist, known=self._answered and not moves)
-        wanted = Wanted.of(options, session, cold=cold)
+        bound_to = replace(options, model=None, max_tokens=None)
         slot = self._slot if self._persist else None
-        if slot is not None and self._serves(slot, bound_to, options.model):
+        if slot is not None and self._serves(slot, bound_to, options, content):
             assert slot.process is not None
             slot.process.toolbox.fill(options.tools)
         else:
@@ -303,6 +322,7 @@ class Conversation:
                 # It may still be writing the transcript that the next one is to read.
                 self._pool.release(slot)
                 await slot.gone.wait()
+            wanted = Wanted.of(options, self._next_session(bound_to, history), content, cold=cold)
             self._slot = slot = await self._pool.claim(self.owner, wanted)
             self._bound_to = bound_to
             await self._pool.prepare(slot, wanted)
@@ -310,24 +330,56 @@ class Conversation:
         self._pool.served[slot.warmth] += 1
         return slot
 
-    def _serves(self, slot: Slot, bound_to: Options, model: str | None) -> bool:
+    def _next_session(self, bound_to: Options, history: Sequence[Message] | None) -> Session:
+        """The session of the CLI's in which another process takes the conversation up.
+
+        A move begins a new one: the one before may lie in another folder, and has another system
+        prompt. So does a turn that the CLI has noted as broken off, and we have not.
+        """
+        moves = self._differs or self._bound_to not in (None, bound_to)
+        moves = moves and history is not None
+        name = str(uuid4()) if moves else self._session
+        return Session(name, history, self._persist, known=self._answered and not moves)
+
+    def _serves(self, slot: Slot, bound_to: Options, options: Options, content: Content) -> bool:
         """Whether the process that we left can go on; it is ours again then."""
-        if self._bound_to != bound_to or slot.process is None:
+        process = slot.process
+        if self._bound_to != bound_to or process is None:
             return False
         able = self._pool.capabilities
-        return slot.process.can_switch(model, able) and self._pool.unpark(slot)
+        same = process.bounds.max_tokens == options.max_tokens
+        if slot.parked and not (same and process.takes(content) and process.model == options.model):
+            return False
+        switches = process.can_switch(options.model, able) and (same or able.set_bounds)
+        return switches and self._pool.unpark(slot)
+
+    def _begin(
+        self, process: "Process", content: Content, options: Options, *, parks: bool
+    ) -> "tuple[AsyncGenerator[SDKMessage, None], TurnReader]":
+        """What the CLI says to a prompt, and what reads it."""
+        from .translate import GoesOn, TurnReader
+
+        # An agent's own tools and sub-agents have the model asked when we do not know.
+        guarded = options.mode == "chat" and self._pool.capabilities.set_bounds
+        # A process counts on over all that it served; one that takes a session up, from what was
+        # counted in that.
+        totals = [process.total] if process.total else self._totals
+        if process.takes(content):
+            before = GoesOn(tuple(process.waiting_for), process.answering, process.told)
+            reader = TurnReader(self.id, totals, options, before)
+            return process.resume(content, parks=parks, guarded=guarded), reader
+        said = process.turn(content, parks=parks, guarded=guarded)
+        return said, TurnReader(self.id, totals, options)
 
     async def _stream(self, turn: Turn, slot: Slot, content: Content, options: Options) -> TurnEnd:
         """Send the prompt and pass the events on."""
-        from .translate import TurnReader
-
         process = slot.process
         assert process is not None
         await process.switch_model(options.model)
-        # A process counts on over all that it served; one that takes a session up, from what was
-        # counted in that.
-        reader = TurnReader(self.id, [process.total] if process.total else self._totals)
-        stopping = _Stopping(process)
+        await process.set_max_tokens(options.max_tokens)
+        parks = self._pool.limits.warm and (self._persist or slot.binding is not None)
+        said, reader = self._begin(process, content, options, parks=parks)
+        stopping = Stopping(process)
         # From here on a cancellation would leave the process in the middle of a turn: an
         # interrupt goes to the CLI.
         turn._stop = stopping.begin
@@ -336,7 +388,7 @@ class Conversation:
         )
         end: TurnEnd | None = None
         try:
-            async with aclosing(process.turn(content)) as messages:
+            async with aclosing(said) as messages:
                 async for message in messages:
                     for event in reader.feed(message):
                         if not turn.started:
@@ -351,6 +403,8 @@ class Conversation:
                 end = reader.interrupted()
             elif slot.closing:
                 raise ConversationClosed("pool") from None
+            elif reader.waits:
+                end = reader.waiting()
             else:
                 raise
         finally:
@@ -360,9 +414,10 @@ class Conversation:
             if reader.total is not None:
                 self._totals.append(reader.total)
                 process.total = reader.total
-        assert end is not None, "the last message of a turn is its result"
-        if self._persist and process.held is not None:
-            self._history = as_said([held.message for held in process.held])
+        if end is None:
+            # The last message of a turn is its result, unless it goes on or was cut off.
+            end = reader.waiting() if process.waiting_for else reader.cut_off()
+            process.told += end.usage
         if stopping.timed_out and not turn.interrupted and end.reason == "interrupted":
             raise TurnTimeout(
                 f"The turn took longer than {self._pool.limits.turn_timeout:g} seconds and was "
@@ -374,6 +429,7 @@ class Conversation:
         """The prompt is in the CLI's transcript; what we know of that is known again when the turn
         ends well.
         """
+        self._differs = False
         if self._persist:
             self._history, self._session = None, process.session_id
 
@@ -404,38 +460,3 @@ def _is_blank(content: Content) -> bool:
 def _interrupted() -> TurnEnd:
     """The end of a turn that was stopped before the CLI was told of it."""
     return TurnEnd("interrupted", "", None, "", Usage(), 0.0, 0.0)
-
-
-class _Stopping:
-    """Ends the turn of a process: by interrupts, else by force. It begins once, however many ask
-    for it, and goes on until the turn is ``over``.
-    """
-
-    def __init__(self, process: "Process") -> None:
-        self.over = asyncio.Event()
-        self.timed_out = False
-        self._process = process
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """Stop the turn."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._stop())
-
-    def expire(self) -> None:
-        """Stop the turn because its time is up."""
-        self.timed_out = True
-        self.begin()
-
-    async def _stop(self) -> None:
-        for pause in _INTERRUPT_PAUSES:
-            # Never into the turn that may come after it.
-            if self.over.is_set():
-                return
-            if not await self._process.interrupt():
-                break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self.over.wait()
-        if not self.over.is_set():
-            self._process.kill()

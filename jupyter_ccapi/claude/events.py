@@ -8,8 +8,9 @@ A turn is ``TurnStarted``, then text, thinking and tools as the model makes them
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-#: How a turn came to its end. ``interrupted`` is a person's or a client's doing, not an error.
-EndReason = Literal["completed", "interrupted", "max_turns", "max_budget"]
+#: How a turn came to its end. ``interrupted`` is a person's or a client's doing, not an error;
+#: ``tool_calls``: the model waits for the results of the caller's tools.
+EndReason = Literal["completed", "tool_calls", "interrupted", "max_turns", "max_budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,16 @@ class Usage:
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_creation_tokens + other.cache_creation_tokens,
             self.thinking_tokens + other.thinking_tokens,
+        )
+
+    def __sub__(self, other: "Usage") -> "Usage":
+        """What is left without the other's tokens."""
+        return Usage(
+            max(self.input_tokens - other.input_tokens, 0),
+            max(self.output_tokens - other.output_tokens, 0),
+            max(self.cache_read_tokens - other.cache_read_tokens, 0),
+            max(self.cache_creation_tokens - other.cache_creation_tokens, 0),
+            max(self.thinking_tokens - other.thinking_tokens, 0),
         )
 
 
@@ -76,12 +87,40 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerDiscarded:
+    """What was said so far is not the answer: it did not fulfil the schema, and the model begins
+    again.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model begins to write a call of one of the caller's tools; ``name`` is the tool's own."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInputDelta:
+    """A piece of the input of the call ``id``, as JSON text: all of a call's pieces together are
+    its whole input, and none at all are ``{}``.
+    """
+
+    id: str
+    fragment: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model calls a tool; ``input`` is complete."""
+    """The model calls a tool; ``input`` is complete. With ``client`` it is one of the caller's,
+    and ``name`` is the tool's own; else one of Claude Code's.
+    """
 
     id: str
     name: str
     input: dict[str, Any]
+    client: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +145,11 @@ class RateLimit:
 class TurnEnd:
     """The turn is over.
 
-    ``text`` is the whole answer, ``stop_reason`` the API's own word (``end_turn``,
-    ``max_tokens``, …), ``cost_usd`` this turn's alone, ``seconds`` from the prompt to the end.
+    ``text`` is the whole answer (with a schema its JSON text, and ``structured_output`` the
+    value), ``stop_reason`` the API's own word (``end_turn``, ``tool_use``, ``max_tokens``, …),
+    ``seconds`` from the prompt to the end. ``usage`` and ``cost_usd`` are this turn's alone. The
+    CLI tells a cost only when the model waits for no tools any more: a turn that ends with
+    ``tool_calls`` costs nothing yet, and the one that goes on with it in its process carries all.
     """
 
     reason: EndReason
@@ -122,4 +164,15 @@ class TurnEnd:
 
 
 #: Any of the above.
-Event = TurnStarted | TextDelta | ThinkingDelta | ToolCall | ToolResult | RateLimit | TurnEnd
+Event = (
+    TurnStarted
+    | TextDelta
+    | ThinkingDelta
+    | AnswerDiscarded
+    | ToolCallStarted
+    | ToolInputDelta
+    | ToolCall
+    | ToolResult
+    | RateLimit
+    | TurnEnd
+)

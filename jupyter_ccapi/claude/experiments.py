@@ -39,8 +39,10 @@ _HARMLESS = {
 # (https://code.claude.com/docs/en/env-vars).
 _OUR_MODEL = {"CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1"}
 # So many times the patience of one experiment, and all of them must be over.
-_ALL = 8
+_ALL = 9
 
+# So few tokens no CLI asks for by itself.
+_FEW = 7
 _PROMPT = "Answer like the probe of jupyter_ccapi."
 _SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -126,6 +128,7 @@ class _Laboratory:
         seed = await self._succeeds(self._seeds)
         prompt = prompt and await self._succeeds(self._has_prompt)
         rewind = await self._succeeds(lambda: self._rewinds(primed=seed))
+        bounds = await self._succeeds(self._sets_bounds)
         if not self._model.main_requests:
             raise CLIStartFailed(f"{self._cli.path} did not ask the model that it was led to.")
         await self.drop()
@@ -142,6 +145,7 @@ class _Laboratory:
             schema_at_initialize=schema,
             seed=seed,
             rewind_conversation=rewind,
+            set_bounds=bounds,
             preview_rewind=preview,
         )
 
@@ -196,6 +200,25 @@ class _Laboratory:
         await process.hold([])
         await process.prime()
         return emptied and shortened and await self._ask_after([], "Sixth.")
+
+    async def _sets_bounds(self) -> bool:
+        """Whether it takes another bound of tokens and lets go of it, and asks nothing where it is
+        told so.
+        """
+        process = self._process or await self._start(self._chat)
+        usual = (await self._ask("How much?")).body["max_tokens"]
+        await process.set_max_tokens(_FEW)
+        bounded = (await self._ask("How little?")).body["max_tokens"]
+        await process.set_max_tokens(None)
+        free = (await self._ask("How much again?")).body["max_tokens"]
+        if (bounded, free) != (_FEW, usual):
+            return False
+        asked = len(self._model.main_requests)
+        await process.bounds.close()
+        async for message in process.turn("Nothing?"):
+            if isinstance(message, ResultMessage) and not message.is_error:
+                return False
+        return len(self._model.main_requests) == asked and bool(await self._ask("And now?"))
 
     async def _binds(self, options: Options) -> bool:
         """Whether a spare takes system prompt and schema; its first turn writes a file."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-# The CLI's tool by which the model gives an answer that fulfils a schema.
-_STRUCTURED = "StructuredOutput"
+#: The CLI's tool by which the model gives an answer that fulfils a schema.
+STRUCTURED = "StructuredOutput"
 
 #: Text, or Anthropic content blocks.
 Content = str | list[dict[str, Any]]
@@ -129,9 +129,11 @@ def as_said(messages: Sequence[Message]) -> list[Message]:
     for message in messages:
         blocks = []
         for block in message.blocks:
-            if block.get("type") == "tool_use" and block.get("name") == _STRUCTURED:
+            if block.get("type") == "tool_use" and block.get("name") == STRUCTURED:
                 answers.add(str(block.get("id")))
-                blocks.append({"type": "text", "text": json.dumps(block.get("input"))})
+                blocks.append(
+                    {"type": "text", "text": json.dumps(block.get("input"), ensure_ascii=False)}
+                )
             elif block.get("tool_use_id") not in answers:
                 blocks.append(block)
         if blocks:

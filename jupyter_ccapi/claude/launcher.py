@@ -68,6 +68,7 @@ class Launcher:
             if seeded and not (started and session.persist):
                 path.unlink(missing_ok=True)
         process.held, process.model = held, options.model
+        process.bounds.max_tokens = options.max_tokens
         return process
 
     async def fork_at(
@@ -143,6 +144,8 @@ class Launcher:
     def _chosen(self, cli: CLI, options: Options, *, persist: bool) -> ClaudeAgentOptions:
         chosen = to_sdk(options, cli_path=cli.path)
         chosen.env = {**self.environment, **chosen.env}
+        if options.max_tokens is not None:
+            chosen.env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(options.max_tokens)
         if not persist:
             chosen.extra_args = {**chosen.extra_args, "no-session-persistence": None}
         return chosen
@@ -151,7 +154,9 @@ class Launcher:
 def _unbound(options: Options) -> Options:
     """These options without what binds at ``initialize``, or is switched live."""
     tools = options.tools if options.mode == "agent" else ()
-    return replace(options, model=None, system_prompt=None, schema=None, tools=tools)
+    return replace(
+        options, model=None, max_tokens=None, system_prompt=None, schema=None, tools=tools
+    )
 
 
 def _known(session: Session) -> list[Held] | None:

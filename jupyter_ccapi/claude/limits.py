@@ -13,7 +13,8 @@ class Limits:
 
     ``max_concurrent_sessions`` counts every process, also the idle ones and the spares, of which
     there are at most ``spares``. Without ``warm`` each turn gets a new process and
-    nothing is kept ready.
+    nothing is kept ready. A process whose model waits for the results of a client's tools waits
+    ``tool_timeout`` with it; after that the turn goes on in another one.
     """
 
     max_concurrent_sessions: int = 4
@@ -22,5 +23,6 @@ class Limits:
     idle_timeout: float = 600.0
     start_timeout: float = 30.0
     turn_timeout: float = 600.0
+    tool_timeout: float = 300.0
     warm: bool = True
     spares: int = 2

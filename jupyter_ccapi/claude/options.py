@@ -30,6 +30,12 @@ _SERVER_SECRETS = (
 #: How hard the model may think.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
+# In milliseconds: the CLI's own default, which a variable of the user's may shorten.
+_CALL_TIMEOUT = 100_000_000
+
+# The model's answers are always streamed.
+_STREAMED = {"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1"}
+
 # Options of the SDK that say which process this is, which session it holds and how it is read:
 # that is the core's to know.
 _OURS = (
@@ -52,10 +58,11 @@ class Options:
 
     ``model`` is a name that the CLI takes (None: its default). ``system_prompt`` None means none
     in chat mode, Claude Code's own in agent mode. ``cwd`` None means the process's folder.
-    ``effort`` is one of ``EFFORTS``. ``tools`` are the caller's own, which the model calls beside
-    Claude Code's. ``schema`` is a JSON Schema that the answer must fulfil
-    (``TurnEnd.structured_output``); its root is an object. ``sdk`` holds any further option of
-    ``ClaudeAgentOptions``, by its own name; it wins over what the mode sets, ``env``,
+    ``effort`` is one of ``EFFORTS``. ``max_tokens`` is the most that the model may write at once
+    (None: the CLI's own bound); an answer that it cuts off ends there. ``tools`` are the caller's
+    own, which the model calls beside Claude Code's. ``schema`` is a JSON Schema that the answer
+    must fulfil (``TurnEnd.structured_output``); its root is an object. ``sdk`` holds any further
+    option of ``ClaudeAgentOptions``, by its own name; it wins over what the mode sets, ``env``,
     ``extra_args`` and ``mcp_servers`` entry by entry, and adds to ``allowed_tools``.
     """
 
@@ -64,6 +71,7 @@ class Options:
     system_prompt: str | None = None
     cwd: Path | None = None
     effort: str | None = None
+    max_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
     schema: Mapping[str, Any] | None = None
     sdk: Mapping[str, Any] = field(default_factory=dict)
@@ -104,7 +112,9 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
         # Also where there are no tools yet: a spare's are settled when it is claimed. The server
         # itself is put in its place where the process is initialized.
         # Its tools are shown to the model from the start, not only when it searches for some.
-        server = {"type": "sdk", "name": SERVER, "instance": None, "alwaysLoad": True}
+        # A call may take as long as whoever answers it: MCP_TOOL_TIMEOUT does not count for it.
+        server: dict[str, Any] = {"type": "sdk", "name": SERVER, "instance": None}
+        server |= {"alwaysLoad": True, "timeout": _CALL_TIMEOUT}
         chosen["mcp_servers"] = {SERVER: server}
         chosen["allowed_tools"] = [f"mcp__{SERVER}"]
     for name, value in options.sdk.items():
@@ -156,7 +166,7 @@ def _chat(options: Options) -> dict[str, Any]:
             "CLAUDE_CODE_MAX_RETRIES": "0",
             # A history that is too long is an error; the CLI would send a summary in its place.
             "DISABLE_COMPACT": "1",
-            "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+            **_STREAMED,
             # All tools are shown to the model from the start, and none that are not the caller's.
             "ENABLE_TOOL_SEARCH": "false",
         },
@@ -174,4 +184,6 @@ def _agent(options: Options) -> dict[str, Any]:
         "setting_sources": [],
         "permission_mode": "default",
         "system_prompt": preset,
+        # A message that is not streamed would come when its calls are made already.
+        "env": _STREAMED if options.tools else {},
     }

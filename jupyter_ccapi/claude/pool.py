@@ -92,6 +92,10 @@ class Pool:
         """What the CLI can do beyond its public face, as far as that is known."""
         return self._starter.capabilities
 
+    async def find_out(self) -> None:
+        """Wait until it is known what the CLI can do, as far as there is a probe."""
+        await self._starter.find_out()
+
     @property
     def warm_failures(self) -> int:
         """How many warm processes failed before their turn began, which a new one then served."""
@@ -203,9 +207,11 @@ class Pool:
     def _rest(self, slot: Slot, state: State, *, loose: bool = False) -> None:
         slot.state, slot.loose, slot.since = state, loose, time.monotonic()
         self._stop_expiry(slot)
-        slot.expiry = asyncio.get_running_loop().call_later(
-            self.limits.idle_timeout, self.release, slot, "expired"
+        limits = self.limits
+        rests = (
+            min(limits.idle_timeout, limits.tool_timeout) if slot.parked else limits.idle_timeout
         )
+        slot.expiry = asyncio.get_running_loop().call_later(rests, self.release, slot, "expired")
 
     def _take(self, slot: Slot, warmth: Warmth) -> None:
         self._stop_expiry(slot)

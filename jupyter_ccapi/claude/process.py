@@ -2,21 +2,36 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage, TaskStartedMessage
+from claude_agent_sdk import (
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    HookMatcher,
+    ResultMessage,
+)
 from claude_agent_sdk import Message as SDKMessage
 
+from .bounds import Bounds
 from .capabilities import Capabilities
+from .dialogue import Dialogue
 from .errors import CLIStartFailed, InvalidOption, ProcessDied
-from .events import Spent
+from .events import Spent, Usage
 from .guard import Guard
-from .history import Content, Held, Message, way_to
+from .history import STRUCTURED, Content, Held, Message, Way, way_to
 from .options import check_model
+from .parking import OpenCalls, Run, results_for
 from .recording import Recorder
 from .tools import SERVER, Tool, Toolbox
 from .transport import CLITransport
@@ -25,6 +40,8 @@ from .transport import CLITransport
 _ANSWER_PATIENCE = 5.0
 # As many files as a conversation has changed are written for it.
 _REWIND_PATIENCE = 30.0
+# The CLI asks for calls a few milliseconds after the model has written them.
+_CALL_PATIENCE = 1.0
 # A prompt with this is added to the history, and the model is not asked.
 _UNANSWERED = {"shouldQuery": False}
 
@@ -32,8 +49,10 @@ _UNANSWERED = {"shouldQuery": False}
 class Process:
     """A running CLI that holds one conversation at a time.
 
-    ``held`` is what it holds, None where that is in doubt; ``session_id`` its session's name,
-    ``model`` what it answers with, ``total`` what it has counted up to now.
+    ``held`` is what it holds, None where that is in doubt; ``added`` the prompt of its last turn
+    and what that has added, None likewise; ``session_id`` its session's name, ``model`` what it
+    answers with, ``total`` what it has counted up to now, ``told`` what earlier turns of ours have
+    told of the CLI's turn that goes on, ``bounds`` what the model may write.
     """
 
     def __init__(self, transport: CLITransport, session_id: str) -> None:
@@ -41,11 +60,16 @@ class Process:
         self.model: str | None = None
         self.held: list[Held] | None = []
         self.total: Spent | None = None
+        self.added: list[Message] | None = None
+        self.told = Usage()
         self.toolbox = Toolbox()
+        self.bounds = Bounds(transport.control, transport.kill, self.toolbox.gate)
         self._transport = transport
+        self._calls = OpenCalls(transport.write, self.toolbox)
+        self._parked: Run | None = None
         self._client: ClaudeSDKClient | None = None
+        self._talks: Dialogue | None = None
         self._in_turn = False
-        self._has_background = False
 
     @classmethod
     async def launch(
@@ -90,8 +114,15 @@ class Process:
         servers: Any = options.mcp_servers
         if isinstance(servers, dict) and SERVER in servers:
             servers = {**servers, SERVER: self.toolbox.server()}
+        hooks: Any = dict(options.hooks or {})
+        waits = HookMatcher(matcher=STRUCTURED, hooks=[self._wait_at_gate])
+        hooks["PreToolUse"] = [*hooks.get("PreToolUse", ()), waits]
         self._transport.bind(fields)
-        self._client = ClaudeSDKClient(replace(options, mcp_servers=servers), self._transport)
+        self._transport.intercept(self._calls.take, self.bounds.notice)
+        self._client = ClaudeSDKClient(
+            replace(options, mcp_servers=servers, hooks=hooks), self._transport
+        )
+        self._talks = Dialogue(self._client)
         connecting = asyncio.create_task(self._client.connect())
         try:
             async with asyncio.timeout(patience):
@@ -109,6 +140,11 @@ class Process:
             if not isinstance(error, Exception):
                 raise
             raise self._not_up(said) from error
+
+    async def _wait_at_gate(self, *_: Any) -> Any:
+        """The CLI may check a structured answer when it may ask the model for another one."""
+        await self.toolbox.gate.wait()
+        return {}
 
     def _not_up(self, said: str) -> CLIStartFailed:
         stderr = self._transport.stderr
@@ -132,7 +168,7 @@ class Process:
         """
         held, self.held = self.held, None
         way = way_to(held, history) if held is not None else None
-        if held is None or way is None:
+        if held is None or way is None or (self.waiting_for and way != Way(len(held), None, 0)):
             raise ProcessDied("What Claude Code holds cannot be cut back that far.")
         try:
             if way.cut is not None:
@@ -193,11 +229,16 @@ class Process:
             return Held(message)
         uuid = str(uuid4())
         async with asyncio.timeout(_ANSWER_PATIENCE):
-            await self._connected.query(_only({**_prompt(message.content, uuid), **_UNANSWERED}))
-            async with aclosing(self._messages(uuid)) as messages:
+            await self._dialogue.send(message.content, uuid, **_UNANSWERED)
+            async with aclosing(self._dialogue.messages(uuid)) as messages:
                 async for _ in messages:
                     pass
         return Held(message, uuid)
+
+    @property
+    def _dialogue(self) -> Dialogue:
+        assert self._talks is not None, "a process takes prompts when it is initialized"
+        return self._talks
 
     @property
     def _connected(self) -> ClaudeSDKClient:
@@ -230,6 +271,15 @@ class Process:
         info = await self._connected.get_server_info()
         return list((info or {}).get("models", []))
 
+    async def context_tokens(self) -> int:
+        """How many tokens the model would read of what it holds. Raises ``ProcessDied``."""
+        try:
+            async with asyncio.timeout(_ANSWER_PATIENCE):
+                usage = await self._connected.get_context_usage()
+        except Exception as error:
+            raise await self._died() from error
+        return usage["totalTokens"]
+
     def can_switch(self, model: str | None, able: Capabilities) -> bool:
         """Whether it can go on with this model in what it holds."""
         if model == self.model or self.held == []:
@@ -259,28 +309,102 @@ class Process:
             raise await self._died() from error
         self.model = model
 
-    async def turn(self, content: Content) -> AsyncGenerator[SDKMessage, None]:
+    async def set_max_tokens(self, most: int | None) -> None:
+        """Have the model write at most so many tokens at once from now on; None: the CLI's own
+        bound. Raises ``ProcessDied``.
+        """
+        try:
+            await self.bounds.set(most)
+        except Exception as error:
+            raise await self._died() from error
+
+    def turn(
+        self, content: Content, *, parks: bool = False, guarded: bool = False
+    ) -> AsyncGenerator[SDKMessage, None]:
         """Send one prompt and yield what the CLI says, its result last.
+
+        Where the model waits for the client's tools, all that was said until then is the turn.
+        With ``parks`` it ends there without a result, and ``waiting_for`` says what ``resume``
+        takes; else the CLI's turn is ended, and the process cannot go on.
+
+        Where the model's bound of tokens cuts an answer off, that is the turn, too: ``guarded``,
+        the CLI ends it; else there is no result, and the CLI is killed before it asks again.
 
         Raises ``ProcessDied``, and ``InvalidOption`` for content that is not JSON.
         """
         # An id of our own on each prompt: the CLI's checkpoints and results go by it.
         uuid = str(uuid4())
-        held, self.held = self.held, None
-        recorder = Recorder()
+        recorder = Recorder(self.toolbox.client_calls())
+        run = Run(uuid, self.held, Held(Message("user", content), uuid), recorder)
+        self._calls.forget()
+        self.told = Usage()
+
+        async def send() -> None:
+            await self._dialogue.send(content, uuid)
+
+        return self._go_on(run, send, parks=parks, guarded=guarded)
+
+    def resume(
+        self, content: Content, *, parks: bool = False, guarded: bool = False
+    ) -> AsyncGenerator[SDKMessage, None]:
+        """Go on with the turn that waits for the client's tools, as ``turn`` does; ``content`` are
+        the results of exactly those calls, as ``takes`` says.
+        """
+        run, results = self._parked, results_for(self.waiting_for, content)
+        assert run is not None
+        assert results is not None
+        self._parked, run.recorder.waiting = None, []
+        run.recorder.calls = self.toolbox.client_calls()
+        send = lambda: self._calls.answer(results)  # noqa: E731
+        return self._go_on(run, send, parks=parks, guarded=guarded)
+
+    @property
+    def waiting_for(self) -> Collection[str]:
+        """The ids of the client's calls whose results it waits for; none where it does not."""
+        return self._parked.recorder.waiting if self._parked is not None else ()
+
+    def takes(self, content: Content) -> bool:
+        """Whether it waits for exactly these results."""
+        waits = bool(self.waiting_for) and self._calls.are_open(self.waiting_for)
+        return waits and results_for(self.waiting_for, content) is not None
+
+    @property
+    def answering(self) -> str:
+        """The full name of the model that waits for the client."""
+        return self._parked.recorder.model if self._parked is not None else ""
+
+    async def _go_on(
+        self, run: Run, send: Callable[[], Awaitable[None]], *, parks: bool, guarded: bool
+    ) -> AsyncGenerator[SDKMessage, None]:
+        self.held = self.added = None
         self._in_turn = True
+        recorder = run.recorder
+        self.bounds.begin(guards=guarded)
         result: ResultMessage | None = None
+        ending = False
         watching = asyncio.get_running_loop().create_task(self._kill_if_it_hangs())
         try:
-            await self._connected.query(_only(_prompt(content, uuid)))
-            async with aclosing(self._messages(uuid)) as messages:
+            await self.bounds.settled()
+            await send()
+            async with aclosing(self._dialogue.messages(run.uuid, ours=run.told > 0)) as messages:
                 async for message in messages:
                     watching.cancel()
                     recorder.feed(message)
                     if isinstance(message, ResultMessage):
                         result = message
-                    else:
+                    elif not ending:
                         yield message
+                    if recorder.cut_off and self.bounds.killed:
+                        self.added = run.tell(recorder.so_far())
+                        return
+                    if recorder.refused:
+                        refused, recorder.refused = recorder.refused, []
+                        await self.bounds.settled()
+                        await self._calls.refuse(refused)
+                    if recorder.waiting and not ending:
+                        ending = True
+                        if await self._parks(run, parks):
+                            return
         except (TypeError, ValueError) as error:
             raise InvalidOption("content", f"The prompt cannot be sent: {error}.") from error
         except Exception as error:
@@ -290,10 +414,29 @@ class Process:
         if result is None:
             raise await self._died()
         self._in_turn = False
-        added = recorder.held(result)
-        if held is not None and added is not None:
-            self.held = [*held, Held(Message("user", content), uuid), *added]
+        self.bounds.end()
+        if recorder.cut_off:
+            self.added = run.tell(recorder.so_far())
+        elif not ending:
+            added = recorder.held(result)
+            self.held, self.added = run.held(added), run.tell(added)
         yield result
+
+    async def _parks(self, run: Run, wanted: bool) -> bool:
+        """The model waits for the client: leave the turn as it is, if that is ``wanted`` and can
+        be; else have it ended.
+        """
+        recorder = run.recorder
+        added = recorder.so_far()
+        self.added = run.tell(added)
+        whole = wanted and added is not None and not recorder.left_out
+        await self.bounds.settled()
+        if whole and await self._calls.asked(recorder.waiting, _CALL_PATIENCE):
+            self._parked, self.held = run, run.held(added)
+            return True
+        if not await self.interrupt():
+            self.kill()
+        return False
 
     async def _kill_if_it_hangs(self) -> None:
         """Kill a CLI that neither begins with its turn nor answers a question in time: it was
@@ -307,30 +450,6 @@ class Process:
             self.kill()
         except Exception:
             return  # it has answered that it does not know, or has ended
-
-    async def _messages(self, uuid: str) -> AsyncGenerator[SDKMessage, None]:
-        """The messages of the turn that answers the prompt with this id, its result last.
-
-        A command that was left in the background begins a turn of its own when it ends, between
-        our turns or in front of one: that is for the model to know and not part of our answer.
-        """
-        ours = not self._has_background
-        held: list[SDKMessage] = []
-        messages: Any = self._connected.receive_messages()
-        async with aclosing(messages):
-            async for message in messages:
-                self._has_background |= isinstance(message, TaskStartedMessage)
-                ours = ours or _belongs(message, uuid)
-                if not ours and not isinstance(message, ResultMessage):
-                    held.append(message)
-                    continue
-                if ours:
-                    for earlier in held:
-                        yield earlier
-                    yield message
-                    if isinstance(message, ResultMessage):
-                        return
-                held.clear()
 
     async def _died(self) -> ProcessDied:
         await self.close()
@@ -357,6 +476,10 @@ class Process:
         """End the process; safe to call twice. One in the middle of a turn is told to end at once:
         at the end of its input alone it would go on reading the model.
         """
+        if self._parked is not None:
+            # Else it would take the end of our side for the end of the calls, and ask the model.
+            self._parked = None
+            self._in_turn = not await self.interrupt()
         if self._in_turn:
             self._transport.terminate()
         # What comes now would only begin something in the client that nobody ends any more.
@@ -375,25 +498,3 @@ def _no_checkpoint(checkpoint: str, said: object) -> InvalidOption:
     return InvalidOption(
         "checkpoint", f"Claude Code cannot rewind the files to {checkpoint!r}: {said}"
     )
-
-
-def _belongs(message: SDKMessage, uuid: str) -> bool:
-    """Whether this message says that its turn answers the prompt with this id."""
-    if isinstance(message, ResultMessage):
-        named = message.user_message_uuids or [message.user_message_uuid or ""]
-        # An interrupted turn may name none.
-        return uuid in named or (named == [""] and message.origin is None)
-    return uuid in (getattr(message, "user_message_uuids", None) or ())
-
-
-async def _only(prompt: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    yield prompt
-
-
-def _prompt(content: Content, uuid: str) -> dict[str, Any]:
-    return {
-        "type": "user",
-        "uuid": uuid,
-        "message": {"role": "user", "content": content},
-        "parent_tool_use_id": None,
-    }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .binding import Binding, binding_of
 from .capabilities import Capabilities
-from .history import Held, Session, Way, way_to
+from .history import Content, Held, Session, Way, common_length, way_to
 from .options import Options
 
 if TYPE_CHECKING:
@@ -34,17 +34,27 @@ _MOST_TO_ADD = 40
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a turn needs of its process; ``binding`` None means one that serves nobody else."""
+    """What a turn needs of its process; ``binding`` None means one that serves nobody else.
+    ``prompt`` is what it sends, None where that makes no difference.
+    """
 
     options: Options
     session: Session
     binding: Binding | None
+    prompt: Content | None = None
     cold: bool = False
 
     @classmethod
-    def of(cls, options: Options, session: Session, *, cold: bool = False) -> "Wanted":
-        """What a session with these options needs."""
-        return cls(options, session, binding_of(options, persist=session.persist), cold)
+    def of(
+        cls,
+        options: Options,
+        session: Session,
+        prompt: Content | None = None,
+        *,
+        cold: bool = False,
+    ) -> "Wanted":
+        """What a session with these options needs for this prompt."""
+        return cls(options, session, binding_of(options, persist=session.persist), prompt, cold)
 
 
 @dataclass(eq=False, slots=True)
@@ -78,6 +88,11 @@ class Slot:
         return self.state == "spare" and self.owner is not None
 
     @property
+    def parked(self) -> bool:
+        """Whether its process waits for a client: it serves none but the turn with the results."""
+        return self.process is not None and bool(self.process.waiting_for)
+
+    @property
     def reused(self) -> bool:
         """Whether its process was there before the turn that it serves."""
         return self.warmth != "cold"
@@ -90,6 +105,7 @@ def choose(
 
     Another conversation's process is reused only where its owner has two or more like it, or where
     there is no place for another (``crowded``): the last one stays for its conversation to go on.
+    One that waits for a client is nobody's but the turn's that brings just what it waits for.
     """
     history = wanted.session.history
     if wanted.binding is None or history is None or wanted.cold:
@@ -102,10 +118,15 @@ def choose(
             continue
         if slot.process is None or not slot.process.alive or slot.process.held is None:
             continue
+        if slot.process.bounds.max_tokens != wanted.options.max_tokens and not able.set_bounds:
+            continue
         if slot.state == "spare" and slot.owner is None:
             unbound = slot
         elif slot.owner == owner and slot.binding == wanted.binding:
-            if slot.state == "spare":
+            if slot.parked:
+                if slot.state == "idle" and slot.loose and goes_on(slot.process, wanted):
+                    return slot, "live"
+            elif slot.state == "spare":
                 bound = slot
             elif slot.state == "idle" and slot.loose:
                 way = _way(slot.process.held, slot.process.model, wanted)
@@ -127,6 +148,20 @@ def choose(
     if unbound is not None and addable and bindable(wanted.options, able):
         return unbound, "spare"
     return None
+
+
+def goes_on(process: "Process", wanted: Wanted) -> bool:
+    """Whether this turn brings just what a process waits for, after just what that holds."""
+    if wanted.prompt is None or not process.takes(wanted.prompt):
+        return False
+    held = [one.message for one in process.held or ()]
+    history = wanted.session.history or ()
+    same = len(held) == len(history) == common_length(held, history)
+    options = wanted.options
+    return same and (process.model, process.bounds.max_tokens) == (
+        options.model,
+        options.max_tokens,
+    )
 
 
 def bindable(options: Options, able: Capabilities) -> bool:

@@ -109,5 +109,5 @@ class Demands:
 def _provided(slots: Collection[Slot], owner: str, binding: Binding, able: Capabilities) -> bool:
     """Whether a new conversation with this binding finds a process ready."""
     mine = [slot for slot in slots if slot.owner == owner and slot.binding == binding]
-    loose = sum(slot.loose and slot.state == "idle" for slot in mine)
+    loose = sum(slot.loose and slot.state == "idle" and not slot.parked for slot in mine)
     return any(slot.bound for slot in mine) or (able.rewind_conversation and loose >= _ENOUGH)

@@ -133,6 +133,7 @@ class Starter:
         if process.model != options.model:
             await process.hold([])
             await process.switch_model(options.model)
+        await process.set_max_tokens(options.max_tokens)
         await process.hold(wanted.session.history or ())
 
     async def _ask(self, probe: Probe) -> None:

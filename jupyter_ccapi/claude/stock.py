@@ -86,9 +86,13 @@ class Stock:
     def _least_needed(self) -> Slot | None:
         """An idle process whose place a spare may take: a spare serves any next turn, the oldest
         of several idle processes one that may never come, and whose client sends its history
-        again. None of those that rest between the turns of a program.
+        again. None of those that rest between the turns of a program, or wait for a client.
         """
-        idle = [slot for slot in self._pool.slots if slot.state == "idle" and slot.loose]
+        idle = [
+            slot
+            for slot in self._pool.slots
+            if slot.state == "idle" and slot.loose and not slot.parked
+        ]
         oldest = min(idle, key=lambda slot: slot.since, default=None)
         if oldest is None or len(idle) < 2 or time.monotonic() - oldest.since < _GOING_ON:
             return None

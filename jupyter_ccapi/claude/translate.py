@@ -1,8 +1,8 @@
 """Turn what the SDK says during one turn into our events, and a bad end into our errors."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from claude_agent_sdk import (
@@ -35,12 +35,14 @@ from .events import (
     Spent,
     TextDelta,
     ThinkingDelta,
-    ToolCall,
     ToolResult,
     TurnEnd,
     TurnStarted,
     Usage,
 )
+from .options import Options
+from .tools import ClientCalls
+from .toolstream import ToolStream
 from .transport import events_of
 
 # terminal_reason of a turn that an interrupt ended (ResultMessage's docstring in the SDK).
@@ -51,15 +53,45 @@ _LIMITS: dict[str, EndReason] = {
 }
 
 
-class TurnReader:
-    """Reads one turn.
-
-    ``totals`` are the sums that the CLI has reported after each earlier turn; ``total`` is what it
-    reports after this one.
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """What a turn goes on with: the calls that the model has waited for, its full name, and what
+    earlier turns have told of the CLI's.
     """
 
-    def __init__(self, conversation_id: str, totals: Sequence[Spent] = ()) -> None:
+    calls: Collection[str]
+    model: str
+    told: Usage
+
+
+class TurnReader:
+    """Reads one turn, which runs with these options.
+
+    ``totals`` are the sums that the CLI has reported after each earlier turn; ``total`` is what it
+    reports after this one. ``goes_on`` is what the turn goes on with, where the model has waited
+    for the client.
+    """
+
+    def __init__(
+        self,
+        conversation_id: str,
+        totals: Sequence[Spent] = (),
+        options: Options | None = None,
+        goes_on: GoesOn | None = None,
+    ) -> None:
+        options = options or Options()
         self.total: Spent | None = None
+        self._goes_on = goes_on
+        self._tools = ToolStream(
+            ClientCalls(options.tools),
+            schema=options.schema is not None,
+            mixes=options.schema is not None
+            or options.mode == "agent"
+            or any(tool.handler is not None for tool in options.tools),
+            waited_for=goes_on.calls if goes_on else (),
+        )
+        self._structured = options.schema is not None
+        self._told = goes_on.told if goes_on else Usage()
         self._totals = totals
         self._conversation_id = conversation_id
         self._began = time.monotonic()
@@ -79,6 +111,11 @@ class TurnReader:
         """Yield what this message means. Raises ``TurnFailed``, ``ModelError`` or ``NotLoggedIn``
         at a bad end.
         """
+        if self._goes_on is not None:
+            if not isinstance(message, UserMessage | ResultMessage):
+                return  # of the time before: the CLI takes the results up first
+            self._model, self._goes_on = self._goes_on.model, None
+            yield TurnStarted(self._conversation_id, self._model)
         match message:
             case SystemMessage(subtype="init", data=data):
                 self._model = str(data.get("model", ""))
@@ -87,12 +124,13 @@ class TurnReader:
                 for one in events_of(event):
                     if (delta := self._stream(one)) is not None:
                         yield delta
+                    yield from self._tools.feed(one)
             case AssistantMessage(parent_tool_use_id=None):
                 yield from self._message(message)
             case UserMessage(parent_tool_use_id=None, content=list(blocks)):
                 for block in blocks:
                     if isinstance(block, ToolResultBlock):
-                        yield ToolResult(block.tool_use_id, block.content, bool(block.is_error))
+                        yield from self._result(block)
             case RateLimitEvent(rate_limit_info=info):
                 self._resets_at = info.resets_at
                 yield RateLimit(info.status, info.resets_at, info.rate_limit_type)
@@ -102,6 +140,25 @@ class TurnReader:
     def interrupted(self) -> TurnEnd:
         """The end of a turn whose process had to be killed for it."""
         return self._turn_end("interrupted", self._usage + self._message_usage)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the model waits for the client's tools."""
+        return self._tools.waits
+
+    def cut_off(self) -> TurnEnd:
+        """The end of a turn whose answer was cut off, by the model's bound of tokens."""
+        return self._turn_end("completed", self._usage + self._message_usage)
+
+    def waiting(self) -> TurnEnd:
+        """The end of a turn whose model waits for the client's tools."""
+        return self._turn_end("tool_calls", self._usage + self._message_usage)
+
+    def _result(self, block: ToolResultBlock) -> Iterator[Event]:
+        if self._tools.concerns(block.tool_use_id):
+            yield from self._tools.result(block.tool_use_id, failed=bool(block.is_error))
+        else:
+            yield ToolResult(block.tool_use_id, block.content, bool(block.is_error))
 
     def _message(self, message: AssistantMessage) -> Iterator[Event]:
         """Read a whole message, or one block of it; its text has been streamed already, unless
@@ -113,8 +170,8 @@ class TurnReader:
         for block in message.content:
             match block:
                 case ToolUseBlock():
-                    yield ToolCall(block.id, block.name, block.input)
-                case TextBlock(text=text) if unheard and text:
+                    yield from self._tools.whole(block.id, block.name, block.input)
+                case TextBlock(text=text) if unheard and text and not self._structured:
                     self._paragraph()
                     yield self._say(text)
                 case ThinkingBlock(thinking=text) if unheard and text:
@@ -149,7 +206,7 @@ class TurnReader:
 
     def _delta(self, delta: dict[str, Any]) -> TextDelta | ThinkingDelta | None:
         if text := delta.get("text"):
-            return self._say(str(text))
+            return None if self._structured else self._say(str(text))
         if thinking := delta.get("thinking"):
             return ThinkingDelta(str(thinking))
         return None
@@ -171,17 +228,19 @@ class TurnReader:
         before = self._before(self.total.tokens - reported.total_tokens)
         reason: EndReason = "completed"
         failed = False
-        if result.terminal_reason in _ABORTED:
+        if self.waits:
+            reason = "tool_calls"
+        elif result.terminal_reason in _ABORTED:
             reason = "interrupted"
         elif result.subtype in _LIMITS:
             reason = _LIMITS[result.subtype]
-        else:
+        elif self._stop_reason != "max_tokens":
             failed = result.is_error or result.subtype != "success"
         end = self._turn_end(
             reason,
             # An interrupted turn's result reports nothing; what its stream said until then was
             # spent all the same.
-            reported if reported.total_tokens else self._usage + self._message_usage,
+            reported - self._told if reported.total_tokens else self._usage + self._message_usage,
             cost_usd=max(self.total.cost_usd - before.cost_usd, 0.0),
             structured_output=result.structured_output,
             permission_denials=list(result.permission_denials or []),
@@ -204,7 +263,7 @@ class TurnReader:
     def _turn_end(self, reason: EndReason, usage: Usage, **more: Any) -> TurnEnd:
         return TurnEnd(
             reason=reason,
-            text="".join(self._text),
+            text=self._tools.answer if self._structured else "".join(self._text),
             stop_reason=self._stop_reason,
             model=self._model,
             usage=usage,

@@ -89,7 +89,10 @@ class CLITransport(Transport):
         self._write_lock = asyncio.Lock()
         self._binding: Mapping[str, Any] = {}
         self._muted = False
+        self._terminated = False
         self._asked: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._take: Callable[[Mapping[str, Any]], bool] = lambda message: False
+        self._notice: Callable[[Mapping[str, Any]], None] = lambda message: None
 
     @property
     def pid(self) -> int | None:
@@ -158,6 +161,16 @@ class CLITransport(Transport):
         capability probe finds out whether they work.
         """
         self._binding = fields
+
+    def intercept(
+        self,
+        take: Callable[[Mapping[str, Any]], bool],
+        notice: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        """Have ``take`` see the control requests that the CLI makes before the SDK's client does,
+        which does not get those that it takes; ``notice`` sees all else in the moment it comes.
+        """
+        self._take, self._notice = take, notice
 
     async def control(self, subtype: str, **fields: Any) -> dict[str, Any]:
         """Send a control request that the SDK's client does not know, and wait for the answer.
@@ -228,6 +241,8 @@ class CLITransport(Transport):
             pending = rest
             # Some builds print diagnostics among their messages; a message is an object.
             arrived = [_parse(line) for line in lines if line.startswith(b"{")]
+            for message in arrived:
+                self._notice(message)
             for message in _together(arrived):
                 if not self._is_ours(message):
                     yield message
@@ -236,7 +251,11 @@ class CLITransport(Transport):
         raise CLIConnectionError(f"Claude Code ended (exit code {self.exit_code}).")
 
     def _is_ours(self, message: dict[str, Any]) -> bool:
-        """Whether this answers a control request of ours; if so it is handed over."""
+        """Whether this is not for the SDK's client: it answers a control request of ours, to
+        which it is handed over, or asks for what we answer.
+        """
+        if message.get("type") in ("control_request", "control_cancel_request"):
+            return self._take(message)
         if message.get("type") != "control_response":
             return False
         answer = message.get("response") or {}
@@ -262,7 +281,9 @@ class CLITransport(Transport):
     async def _end(self) -> None:
         if self._watching is None:
             return
-        await self.end_input()
+        if not self._terminated:
+            # A CLI whose tools wait for us would take that as their end, and ask the model again.
+            await self.end_input()
         for signal in ("terminate", "kill"):
             if (await asyncio.wait([self._watching], timeout=_EXIT_GRACE))[0]:
                 return
@@ -277,6 +298,7 @@ class CLITransport(Transport):
         """Tell the CLI to end at once, in the middle of its turn. ``close()`` still has to be
         awaited.
         """
+        self._terminated = True
         self._signal("terminate")
 
     def kill(self) -> None:

@@ -88,6 +88,14 @@ def forgets_to_cut(message: Message) -> Message | None:
     return None
 
 
+def ignores_settings(message: Message) -> Message | None:
+    """Say that settings were applied, and leave everything as it is."""
+    if asked(message).get("subtype") != "apply_flag_settings":
+        return message
+    answer(message)
+    return None
+
+
 FAULTS: dict[str, Callable[[Message], Message | None]] = {
     "ignores the system prompt": without("systemPrompt"),
     "ignores the appended prompt": without("appendSystemPrompt"),
@@ -95,6 +103,7 @@ FAULTS: dict[str, Callable[[Message], Message | None]] = {
     "forgets histories": forgets_histories,
     "hangs at histories": hangs_at_histories,
     "forgets to cut": forgets_to_cut,
+    "ignores settings": ignores_settings,
     # It rewinds in earnest, and says so in the same words.
     "rewinds in a preview": without("dry_run"),
 }

@@ -210,6 +210,7 @@ async def test_a_cli_that_is_answered_from_elsewhere_is_asked_nothing_more(tmp_p
         ("forgets histories", "seed"),
         ("hangs at histories", "seed"),
         ("forgets to cut", "rewind_conversation"),
+        ("ignores settings", "set_bounds"),
         ("rewinds in a preview", "preview_rewind"),
     ],
 )

@@ -202,7 +202,7 @@ async def test_a_turn_that_takes_too_long_is_interrupted(
 async def test_a_cli_that_goes_on_past_the_time_is_killed(
     make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jupyter_ccapi.claude.conversation._INTERRUPT_PAUSES", (0.1, 0.1))
+    monkeypatch.setattr("jupyter_ccapi.claude.stopping._INTERRUPT_PAUSES", (0.1, 0.1))
     pool = make_pool(find=stand_in(tmp_path, "stubborn"), turn_timeout=0.2)
     with pytest.raises(TurnTimeout):
         await Conversation(pool).send("hello").finish()

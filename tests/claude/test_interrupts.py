@@ -244,7 +244,7 @@ async def test_a_cli_that_does_not_obey_is_killed(
     make_pool: MakePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr("jupyter_ccapi.claude.process._ANSWER_PATIENCE", 0.5)
-    monkeypatch.setattr("jupyter_ccapi.claude.conversation._INTERRUPT_PAUSES", (0.1, 0.1))
+    monkeypatch.setattr("jupyter_ccapi.claude.stopping._INTERRUPT_PAUSES", (0.1, 0.1))
     fault_now = [fault]
     pool = make_pool(find=lambda: stand_in(tmp_path, fault_now[0])())
     conversation = Conversation(pool)

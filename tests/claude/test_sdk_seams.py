@@ -122,7 +122,7 @@ def test_the_client_takes_a_transport_of_ours() -> None:
 
 
 def test_messages_name_the_prompt_that_they_answer() -> None:
-    # process.py: Process._messages
+    # dialogue.py: Dialogue.messages
     for kind in (AssistantMessage, ResultMessage, StreamEvent):
         assert "user_message_uuids" in kind.__dataclass_fields__
     assert {"user_message_uuid", "origin"} <= set(ResultMessage.__dataclass_fields__)
