@@ -5,10 +5,22 @@
 (``c.ClaudeMagics.x`` in ``ipython_config.py``).
 """
 
+import re
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
-from traitlets import Bool, Dict, Float, HasTraits, Int, TraitError, Unicode, validate
+from traitlets import (
+    Bool,
+    Dict,
+    Enum,
+    Float,
+    HasTraits,
+    Int,
+    List,
+    TraitError,
+    Unicode,
+    validate,
+)
 
 
 def data_folder() -> Path:
@@ -115,12 +127,101 @@ class ServerOptions(CoreOptions):
         it.""",
     ).tag(config=True)
 
+    tool_timeout = Float(
+        300.0,
+        min=1.0,
+        help="""Seconds that a process waits for a client that works on a tool call. Afterwards, or
+        sooner where others wait for a process, the call can still be answered: the conversation
+        is then read anew.""",
+    ).tag(config=True)
+
+    database_url = Unicode(
+        "",
+        help="""The database of conversations, responses and keys, for SQLAlchemy:
+        postgresql+asyncpg://user:password@host/name. Empty: an SQLite file in Jupyter's data
+        folder.""",
+    ).tag(config=True)
+
+    store_conversations = Bool(
+        True,
+        help="""Whether conversations are kept so that they can be gone on with by their id, also
+        after a restart. A request with "store": false is not kept in any case.""",
+    ).tag(config=True)
+
+    keep_days = Float(
+        30.0,
+        min=0.0,
+        help="""Days after its last turn that a conversation or response is deleted; 0 keeps
+        them.""",
+    ).tag(config=True)
+
+    additional_folders = List(
+        trait=Unicode(),
+        help="""Folders beside the server's root_dir in which agents may work and images may
+        lie.""",
+    ).tag(config=True)
+
+    fetch_images = Bool(
+        True,
+        help="""Whether images named by a URL are fetched, from public addresses only.""",
+    ).tag(config=True)
+
+    default_mode = Enum(
+        ["chat", "agent"],
+        "chat",
+        help="""How requests are served that do not say it: `chat` has no tools but the client's;
+        `agent` is Claude Code with its tools, in root_dir.""",
+    ).tag(config=True)
+
+    agent_mode = Bool(
+        True,
+        help="""Whether requests may have agents. Those read in root_dir, and what a person would
+        be asked about is denied, unless the options below allow more.""",
+    ).tag(config=True)
+
+    agent_permission_modes = List(
+        trait=Unicode(),
+        default_value=["default", "plan", "dontAsk"],
+        help="""The permission modes of Claude Code that a request may ask for. With acceptEdits
+        agents change files; with bypassPermissions they do anything that this server's user
+        may do.""",
+    ).tag(config=True)
+
+    agent_allowed_tools = List(
+        trait=Unicode(),
+        default_value=["Read", "Glob", "Grep"],
+        help="""The tools of Claude Code that a request may allow without asking, in its own
+        words: "Edit", "Bash(git status:*)".""",
+    ).tag(config=True)
+
+    agent_max_budget_usd = Float(
+        0.0,
+        min=0.0,
+        help="""What one agent request may spend at the most, in USD; 0 sets no bound.""",
+    ).tag(config=True)
+
+    cors_origins = List(
+        trait=Unicode(),
+        help="""Web pages that may use these routes from a browser: origins such as
+        "https://app.example", or "*" for all. They need a key or the token all the same.""",
+    ).tag(config=True)
+
     @validate("url_prefix")
     def _check_prefix(self, proposal: dict[str, str]) -> str:
         prefix = proposal["value"].rstrip("/")
         if prefix and not prefix.startswith("/"):
             raise TraitError(f"CCApiApp.url_prefix must begin with a slash, not {prefix!r}.")
         return prefix
+
+    @validate("cors_origins")
+    def _check_origins(self, proposal: dict[str, list[str]]) -> list[str]:
+        for origin in proposal["value"]:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", origin):
+                raise TraitError(
+                    f"CCApiApp.cors_origins: {origin!r} is no origin; write https://app.example, "
+                    "without a path or a slash at the end."
+                )
+        return proposal["value"]
 
 
 class NotebookOptions(CoreOptions):

@@ -1,29 +1,30 @@
-"""A turn's events become a chat completion, or the chunks of its stream."""
+"""The pieces of an answer become a chat completion, or the chunks of its stream."""
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import uuid4
 
-from jupyter_ccapi.claude import Event, TextDelta, ThinkingDelta, TurnEnd, TurnStarted, Usage
+from jupyter_ccapi.claude import Usage
 
+from .answer import (
+    Answer,
+    CallArguments,
+    CallBegun,
+    Ended,
+    Piece,
+    Said,
+    Started,
+    Thought,
+)
 from .errors import APIError
 
 #: The last event of every stream that did not fail.
 DONE = b"data: [DONE]\n\n"
-#: A comment; clients skip it, and proxies see that the connection lives.
-KEEP_ALIVE = b": keep-alive\n\n"
 
 # Made once: making it takes as long as encoding a delta.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-
-# The Messages API's stop reasons in OpenAI's words.
-_FINISH = {
-    "max_tokens": "length",
-    "refusal": "content_filter",
-    "model_context_window_exceeded": "length",
-}
 
 
 def encode(chunk: dict[str, Any]) -> bytes:
@@ -40,41 +41,60 @@ class ChatStream:
         self._said_role = False
         self._around_text: tuple[bytes, bytes] | None = None
 
-    def encoded(self, events: Iterable[Event]) -> Iterator[bytes]:
-        """The chunks of these events as server-sent events. Raises as ``chunks`` does."""
-        for event in events:
-            if isinstance(event, TextDelta) and self._said_role:
+    def opening(self) -> bytes:
+        """Nothing: the first chunk is the model's."""
+        return b""
+
+    def encoded(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
+        """The chunks of these pieces as server-sent events."""
+        for piece in pieces:
+            if isinstance(piece, Said) and self._said_role:
                 # All but the text is the same in each.
                 before, after = self._around_text = self._around_text or self._envelope()
-                yield before + _ENCODER.encode(event.text).encode() + after
+                yield before + _ENCODER.encode(piece.text).encode() + after
             else:
-                yield from map(encode, self.chunks(event))
+                yield from map(encode, self._chunks(piece))
+
+    def closing(self) -> bytes:
+        """The end of the stream."""
+        return DONE
+
+    def failure(self, error: APIError, request_id: str) -> bytes:
+        """The last event of a stream that failed."""
+        return encode(error.body(request_id))
 
     def _envelope(self) -> tuple[bytes, bytes]:
         before, after = encode(self._delta({"content": "TEXT"})).rsplit(b'"TEXT"', 1)
         return before, after
 
-    def chunks(self, event: Event) -> Iterator[dict[str, Any]]:
-        """The chunks that an event makes: each delta becomes one, as it came from the model.
-
-        Raises ``APIError`` when a turn ends with nothing to show.
-        """
-        match event:
-            case TurnStarted(model=model):
+    def _chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
+        """The chunks that a piece makes: each delta becomes one, as it came from the model."""
+        match piece:
+            case Started(model=model):
                 self._head["model"] = model
-            case TextDelta(text=text):
+            case Said(text=text):
                 yield self._delta({"content": text})
-            case ThinkingDelta(text=text):
+            case Thought(text=text):
                 yield self._delta({"reasoning_content": text})
-            case TurnEnd():
-                yield self._delta({}, finish_reason(event))
+            case CallBegun(index=index, id=id, name=name):
+                function = {"name": name, "arguments": ""}
+                begun = {"index": index, "id": id, "type": "function", "function": function}
+                yield self._delta({"tool_calls": [begun]}, content=None)
+            case CallArguments(index=index, fragment=fragment):
+                call = {"index": index, "function": {"arguments": fragment}}
+                yield self._delta({"tool_calls": [call]})
+            case Ended():
+                yield self._delta({}, piece.finish)
                 if self._include_usage:
-                    yield {**self._head, "choices": [], "usage": usage(event.usage, event.cost_usd)}
+                    spent = usage(piece.usage, piece.cost_usd)
+                    yield {**self._head, "choices": [], "usage": spent}
 
-    def _delta(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    def _delta(
+        self, delta: dict[str, Any], finish: str | None = None, content: str | None = ""
+    ) -> dict[str, Any]:
         if not self._said_role:
             self._said_role = True
-            delta = {"role": "assistant", "content": "", **delta}
+            delta = {"role": "assistant", "content": content, **delta}
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._head, "choices": [choice]}
         if self._include_usage:
@@ -82,23 +102,35 @@ class ChatStream:
         return chunk
 
 
-def completion(events: Sequence[Event]) -> dict[str, Any]:
-    """The whole answer of a request that does not stream, from all events of its turn.
-
-    Raises ``APIError`` when there is none.
-    """
-    end = events[-1]
-    assert isinstance(end, TurnEnd)
-    message: dict[str, Any] = {"role": "assistant", "content": end.text, "refusal": None}
-    if thinking := "".join(event.text for event in events if isinstance(event, ThinkingDelta)):
-        message["reasoning_content"] = thinking
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(end)}
-    return {
+def completion(answer: Answer) -> dict[str, Any]:
+    """The whole answer of a request that does not stream, when it has ended."""
+    ended = answer.ended
+    assert ended is not None, "a completion is made of a whole answer"
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments or "{}"},
+        }
+        for call in answer.calls
+    ]
+    # A call without a word beside it has no content, not an empty one.
+    content = answer.text or (None if calls else "")
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    if calls:
+        message["tool_calls"] = calls
+    if answer.thinking:
+        message["reasoning_content"] = answer.thinking
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ended.finish}
+    made = {
         **_head("chat.completion"),
-        "model": end.model,
+        "model": ended.model,
         "choices": [choice],
-        "usage": usage(end.usage),
+        "usage": usage(ended.usage),
     }
+    if ended.denied:
+        made["ccapi"] = {"permission_denials": list(ended.denied)}
+    return made
 
 
 def _head(kind: str) -> dict[str, Any]:
@@ -108,18 +140,6 @@ def _head(kind: str) -> dict[str, Any]:
         "created": int(time.time()),
         "model": "",
     }
-
-
-def finish_reason(end: TurnEnd) -> str:
-    """OpenAI's word for how a turn ended. Raises ``APIError`` for an answer that has no text and
-    no reason for that.
-    """
-    reason = _FINISH.get(end.stop_reason or "", "stop")
-    if reason == "stop" and not end.text and end.reason == "completed":
-        raise APIError(
-            502, "The model ended its turn without an answer. Ask again.", code="empty_answer"
-        )
-    return reason
 
 
 def usage(spent: Usage, cost_usd: float | None = None) -> dict[str, Any]:

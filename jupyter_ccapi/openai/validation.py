@@ -26,14 +26,19 @@ _WORDS = {
 def read_json(raw: bytes) -> Any:
     """Read a request's body. Raises ``APIError`` 400 that says where the JSON is broken."""
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_constant=_no_number)
     except UnicodeDecodeError as error:
         raise invalid(None, f"The body is not UTF-8: byte {error.start} cannot be read.") from error
     except ValueError as error:
-        detail = str(error) if isinstance(error, json.JSONDecodeError) else "a number is too long"
+        detail = "a number is too long" if "digits" in str(error) else str(error)
         raise invalid(None, f"The body is not valid JSON: {detail}.") from error
     except RecursionError as error:
         raise invalid(None, "The body is not valid JSON here: it is nested too deeply.") from error
+
+
+def _no_number(name: str) -> float:
+    """JSON has no NaN and no Infinity; Python's reader would take them."""
+    raise ValueError(f"{name} is no number there")
 
 
 def check(body: Any, schema: str) -> dict[str, Any]:
@@ -43,9 +48,13 @@ def check(body: Any, schema: str) -> dict[str, Any]:
     try:
         _quick_check(schema)(body)
     except fastjsonschema.JsonSchemaValueException:
-        error = best_match(_validator(schema).iter_errors(body))
-        if error is not None:
-            raise _describe(error) from None
+        try:
+            error = best_match(_validator(schema).iter_errors(body))
+            wrong = error and _describe(error)
+        except RecursionError:
+            wrong = invalid(None, "The body is not valid, and nested too deeply to say where.")
+        if wrong is not None:
+            raise wrong from None
     checked: dict[str, Any] = body
     return checked
 
@@ -63,6 +72,12 @@ def _validator(schema: str) -> Draft202012Validator:
 
 @cache
 def _schema(name: str) -> Any:
+    """The schema of a route's body, with the fields of our own that all of them have."""
+    schema, ours = _read(name), _read("extensions")
+    return {**schema, "properties": {**ours["properties"], **schema["properties"]}}
+
+
+def _read(name: str) -> Any:
     return json.loads(files(__package__).joinpath("schemas", f"{name}.json").read_text("utf-8"))
 
 
@@ -95,6 +110,14 @@ def _describe(error: ValidationError) -> APIError:
             said = f"{name} may have at most {rule} entries."
         case "minimum":
             said = f"{name} must be at least {rule}, not {instance}."
+        case "exclusiveMinimum":
+            said = f"{name} must be more than {rule}, not {instance}."
+        case "additionalProperties":
+            schema: Any = error.schema
+            unknown = next(key for key in instance if key not in schema["properties"])
+            path = f"{path}.{unknown}" if path else unknown
+            known = ", ".join(schema["properties"])
+            said = f"There is no {path}; {name} has {known}."
         case "maximum":
             said = f"{name} must be at most {rule}, not {instance}."
         case _:

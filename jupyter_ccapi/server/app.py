@@ -1,6 +1,7 @@
 """The server extension: its options, its routes, its life from start to stop."""
 
 from difflib import get_close_matches
+from pathlib import Path
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -31,6 +32,7 @@ class CCApiApp(ServerOptions, ExtensionApp):
     jupyter ccapi --port 9000 --model sonnet
     jupyter ccapi demo              # try everything offline, with no account
     jupyter ccapi doctor            # is all there that it needs?
+    jupyter ccapi key create ci     # a key for these routes alone, that stays
     """
     aliases = {
         "port": "ServerApp.port",
@@ -45,6 +47,10 @@ class CCApiApp(ServerOptions, ExtensionApp):
             "jupyter_ccapi.server.doctor.DoctorApp",
             "Say what is found, what is missing, and what to do about it.",
         ),
+        "key": (
+            "jupyter_ccapi.server.keys_command.KeyApp",
+            "Make, list and revoke keys for the API.",
+        ),
     }
     load_other_extensions = False
     serverapp_class = StandaloneServer
@@ -56,8 +62,12 @@ class CCApiApp(ServerOptions, ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the core; nothing is started before the first request."""
         self._refuse_unknown_options()
-        self.gateway = Gateway(self, folder=data_folder())
+        assert self.serverapp is not None
+        root = Path(self.serverapp.root_dir)
+        self.gateway = Gateway(self, folder=data_folder(), root=root)
         self.settings["ccapi_gateway"] = self.gateway
+        self.settings["ccapi_verify_key"] = self.gateway.store.keys.verify
+        self.settings["ccapi_cors_origins"] = self.cors_origins
         self.settings["ccapi_identify"] = identify_for_this_server()
         # The panel runs in a page of JupyterLab's and finds the routes by this.
         page = self.settings.setdefault("page_config_data", {})

@@ -1,30 +1,56 @@
 """Serve requests from the core; it knows neither HTTP nor Tornado."""
 
+import asyncio
 import logging
+from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jupyter_ccapi.claude import Limits, Options, Pool, Turn, find_cli, query, resolve_model
+from jupyter_ccapi.claude import (
+    Limits,
+    Message,
+    Options,
+    Pool,
+    count_tokens,
+    find_cli,
+    query,
+    resolve_model,
+)
 from jupyter_ccapi.claude.errors import ClaudeError, UnknownModel
 from jupyter_ccapi.claude.probe import CapabilityProbe
 from jupyter_ccapi.config import ServerOptions
 from jupyter_ccapi.demo import OfflineModel
-from jupyter_ccapi.openai.chat_request import ChatRequest
+from jupyter_ccapi.openai.answer import Answer
+from jupyter_ccapi.openai.fields import check_whole
+from jupyter_ccapi.openai.forced import Forced
 from jupyter_ccapi.openai.models import model_list, model_object
+from jupyter_ccapi.openai.plan import schema_for, tools_for
+from jupyter_ccapi.openai.request import AgentWish, Request
+from jupyter_ccapi.store import Store, StoreError
 
 from .._version import __version__
+from .access import check_model
+from .agent import AgentRules
+from .answering import Answering
+from .conversations import Conversations
 from .health import examine
+from .idempotency import Recordings
+from .images import ImageLoader
+from .principal import Principal
 from .stats import Stats
+from .threads import Thread, Threads
 
 logger = logging.getLogger(__name__)
 
 
 class Gateway:
     """The core of one server, as its options set it up. In ``folder`` it keeps what it found out
-    about the CLI, and a place of their own where chat processes stand.
+    about the CLI, its conversations, and a place of their own where chat processes stand; ``root``
+    is the folder that the server shows its users.
     """
 
-    def __init__(self, options: ServerOptions, *, folder: Path) -> None:
+    def __init__(self, options: ServerOptions, *, folder: Path, root: Path) -> None:
         self._options = options
         self._chat_folder = folder / "chat"
         self.keep_alive = options.keep_alive
@@ -38,28 +64,104 @@ class Gateway:
                 turn_timeout=options.turn_timeout,
                 warm=options.warm,
                 spares=options.spares,
+                tool_timeout=options.tool_timeout,
             ),
             find=lambda: find_cli(options.cli_path),
             environment=options.cli_environment,
             probe=CapabilityProbe(OfflineModel, folder),
         )
+        self.store = store_of(options, folder)
+        self.threads = Threads(
+            self.store, keep=options.store_conversations, keep_days=options.keep_days
+        )
+        self.conversations = Conversations(self.threads)
+        self.rules = AgentRules(options, root)
+        self._images = ImageLoader(lambda: self.rules.folders, fetch=options.fetch_images)
+        self.recordings = Recordings()
+        self._opening: asyncio.Task[None] | None = None
         self.stats = Stats(self.pool, __version__)
 
     def preload(self) -> None:
         """Make ready what the first request would wait for, short of starting a process."""
         self.pool.preload()
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open_store())
 
-    async def chat(self, request: ChatRequest, owner: str) -> Turn:
-        """Begin to answer a chat. Raises ``UnknownModel`` before anything is spent."""
-        model = await self._model(request.model or self._options.default_model or None, owner)
-        self._chat_folder.mkdir(parents=True, exist_ok=True)
+    async def _open_store(self) -> None:
+        try:
+            await self.store.open()
+        except StoreError as error:
+            # Chats can do without; what needs it says so again.
+            logger.warning("Nothing can be kept: %s", error)
+
+    async def answer(self, request: Request, who: Principal) -> Answering:
+        """Begin to answer a request. Whatever is wrong with it is said before anything is spent.
+
+        Raises ``APIError`` and ``ClaudeError``.
+        """
+        async with AsyncExitStack() as held:
+            thread = await held.enter_async_context(self.threads.thread(request, who.id))
+            forced = Forced.by(request)
+            options, whole = await self._prepare(request, thread, who, forced)
+            turn = query(self.pool, whole[-1].content, options, owner=who.id, history=whole[:-1])
+            answer = Answer(request, forced)
+            return Answering(request, turn, answer, thread, self.threads, held.pop_all())
+        raise AssertionError("unreachable")
+
+    async def count_tokens(self, request: Request, who: Principal) -> int:
+        """How many tokens the model would read for a request. Raises as ``answer`` does."""
+        thread = Thread(who.id, None, list(request.messages[:-1]), [request.messages[-1]])
+        options, whole = await self._prepare(request, thread, who, Forced.by(request))
+        return await count_tokens(self.pool, options, whole, owner=who.id)
+
+    async def _prepare(
+        self, request: Request, thread: Thread, who: Principal, forced: Forced | None
+    ) -> tuple[Options, list[Message]]:
+        """What a request runs with, and all messages that the model is to know."""
+        settings = self._settings(request, thread)
+        asked = settings.get("model") or self._options.default_model or None
+        check_model(who.key, asked)
+        wish = AgentWish(**settings.get("ccapi", {}))
+        mode = self.rules.mode(wish)
+        model = await self._model(asked, who.id)
+        if mode == "agent":
+            thread = await self.threads.whole(thread)
+        loaded = await self._images.load([*thread.history, *thread.new])
+        whole = check_whole(loaded, request.field)
+        thread.new = whole[len(thread.history) :]
+        thread.history = whole[: len(thread.history)]
         options = Options(
             model=model,
-            system_prompt=request.system_prompt,
-            cwd=self._chat_folder,
+            system_prompt=_joined(request.instructions, settings.get("system_prompt")),
             effort=request.effort,
+            max_tokens=request.max_tokens,
+            tools=tools_for(request, whole),
+            schema=schema_for(request, forced),
+            **self._place(mode, wish),
         )
-        return query(self.pool, request.prompt, options, owner=owner, history=request.history)
+        return options, whole
+
+    def _settings(self, request: Request, thread: Thread) -> dict[str, Any]:
+        """What a request says, and where it says nothing, what its conversation has said before;
+        the conversation remembers it.
+        """
+        system = request.system_prompt
+        if request.only_new:
+            system = _joined(thread.settings.get("system_prompt"), system)
+        said: dict[str, Any] = {"model": request.model, "system_prompt": system}
+        if request.agent != AgentWish():
+            said["ccapi"] = asdict(request.agent)
+        new = {name: value for name, value in said.items() if value is not None}
+        thread.remember({**thread.settings, **new})
+        return thread.settings
+
+    def _place(self, mode: str, wish: AgentWish) -> dict[str, Any]:
+        """Where a process stands, and what it may do there. Raises ``APIError`` 403."""
+        if mode == "agent":
+            folder, chosen = self.rules.options(wish)
+            return {"mode": "agent", "cwd": folder, "sdk": chosen}
+        self._chat_folder.mkdir(parents=True, exist_ok=True)
+        return {"cwd": self._chat_folder}
 
     async def models(self, owner: str) -> dict[str, Any]:
         """All model names that can be asked for, in OpenAI's shape; where the CLI cannot be
@@ -88,8 +190,12 @@ class Gateway:
         return await examine(self._options)
 
     async def close(self) -> None:
-        """End all processes."""
+        """End all processes, and keep what is still to be kept."""
         await self.pool.close()
+        await self.threads.close()
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        await self.store.close()
 
     async def _model(self, name: str | None, owner: str) -> str | None:
         """The CLI's name for a model. A name that is not known yet may be one that the CLI
@@ -111,3 +217,12 @@ class Gateway:
             if entry.get(key)
         ]
         return resolve_model(name, model_map=self._options.model_map, reported=reported)
+
+
+def store_of(options: ServerOptions, folder: Path) -> Store:
+    """Where conversations, responses and keys are kept."""
+    return Store(options.database_url) if options.database_url else Store.in_folder(folder)
+
+
+def _joined(*prompts: str | None) -> str | None:
+    return "\n\n".join(prompt for prompt in prompts if prompt) or None

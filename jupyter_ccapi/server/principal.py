@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jupyter_ccapi.store import Key
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An owner of conversations and processes. ``id`` is stable over requests and restarts."""
+    """An owner of conversations and processes. ``id`` is stable over requests and restarts;
+    ``key`` is the one of ours that was shown, if it was one.
+    """
 
     id: str
     name: str
+    key: Key | None = None
 
 
 #: A host's way to tell who is asking, from a handler whose request is authenticated.
@@ -41,3 +46,11 @@ def identify_for_this_server() -> Identify:
     apart.
     """
     return identify_hub_user if os.environ.get("JUPYTERHUB_USER") else identify_owner
+
+
+def owner_of_this_server() -> Principal:
+    """Whose conversations and keys are those of this server's own user, as commands on its machine
+    need to know.
+    """
+    user = os.environ.get("JUPYTERHUB_USER")
+    return Principal(f"hub:{user}", user) if user else OWNER

@@ -118,8 +118,8 @@ async def test_usage_is_streamed_when_it_is_asked_for(call: Call) -> None:
 
 async def test_what_is_ignored_is_named(call: Call) -> None:
     for stream in (False, True):
-        answer = await call(*CHAT, json=chat(temperature=0.5, stop="x", stream=stream))
-        assert answer.headers["x-ccapi-ignored"] == "temperature, stop"
+        answer = await call(*CHAT, json=chat(temperature=0.5, seed=1, stream=stream))
+        assert answer.headers["x-ccapi-ignored"] == "temperature, seed"
 
 
 async def test_reasoning_effort_reaches_the_model(call: Call, model: OfflineModel) -> None:

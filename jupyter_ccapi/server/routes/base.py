@@ -10,22 +10,27 @@ from uuid import uuid4
 
 from jupyter_core.utils import ensure_async
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
 from jupyter_ccapi.claude import ClaudeError
 from jupyter_ccapi.openai.chat_response import encode
 from jupyter_ccapi.openai.errors import APIError, from_core
+from jupyter_ccapi.store import LeaseTimeout, StoreError
 
+from ..access import KeyHandler, check_budget
+from ..cors import CrossOriginHandler
 from ..gateway import Gateway
 from ..principal import Principal
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
-_BAD_KEY = "Incorrect API key provided: send this server's token as `Authorization: Bearer TOKEN`."
+_BAD_KEY = (
+    "Incorrect API key provided: send this server's token, or a key of `jupyter ccapi key create`, "
+    "as `Authorization: Bearer KEY` or `x-api-key: KEY`."
+)
 
 
-class BaseHandler(ExtensionHandlerMixin, APIHandler):
+class BaseHandler(ExtensionHandlerMixin, CrossOriginHandler, KeyHandler):
     """A route. Every answer bears ``x-request-id``, the client's own where it sent one."""
 
     auth_resource = "jupyter_ccapi:openai"
@@ -38,7 +43,9 @@ class BaseHandler(ExtensionHandlerMixin, APIHandler):
 
     @property
     def principal(self) -> Principal:
-        """Who is asking."""
+        """Who is asking; a key asks for its owner."""
+        if self.key is not None:
+            return Principal(self.key.owner, self.key.name, self.key)
         identified: Principal = self.settings["ccapi_identify"](self)
         return identified
 
@@ -77,13 +84,21 @@ class BaseHandler(ExtensionHandlerMixin, APIHandler):
             self.request_id,
         )
         if self._headers_written:
-            self.write(encode(error.body(self.request_id)))
+            self.write(self.stream_failure(error))
             self.finish(set_content_type="text/event-stream")
             return
         self.set_status(error.status, _phrase(error.status))
         for name, value in error.headers.items():
             self.set_header(name, value)
-        self.finish(json.dumps(error.body(self.request_id)))
+        self.finish(json.dumps(self.error_body(error)))
+
+    def stream_failure(self, error: APIError) -> bytes:
+        """The last event of a stream that failed."""
+        return encode(error.body(self.request_id))
+
+    def error_body(self, error: APIError) -> dict[str, Any]:
+        """An error in place of an answer."""
+        return error.body(self.request_id)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """What Tornado and Jupyter raise themselves, in OpenAI's shape and without a traceback."""
@@ -122,11 +137,15 @@ def verb(action: str) -> Callable[[Verb], Verb]:
             # Whoever asks for anything here will want an answer of Claude's next.
             self.gateway.preload()
             try:
+                if action == "execute":
+                    check_budget(self.key)
                 await ensure_async(method(self, *args, **kwargs))
             except APIError as error:
                 self.fail(error)
             except ClaudeError as error:
                 self.fail(from_core(error))
+            except StoreError as error:
+                self.fail(_from_store(error))
 
         return web.authenticated(authorized(action=action)(answer))
 
@@ -152,3 +171,10 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Overloaded"
+
+
+def _from_store(error: StoreError) -> APIError:
+    """What a client is told of an error of the store."""
+    if isinstance(error, LeaseTimeout):
+        return APIError(409, str(error), code="conversation_busy", param="conversation_id")
+    return APIError(503, str(error), code="store_unavailable")
