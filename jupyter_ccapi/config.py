@@ -145,7 +145,7 @@ class ServerOptions(CoreOptions):
     store_conversations = Bool(
         True,
         help="""Whether conversations are kept so that they can be gone on with by their id, also
-        after a restart. A request with "store": false is not kept in any case.""",
+        after a restart. What a request with "store": false adds is not kept in any case.""",
     ).tag(config=True)
 
     keep_days = Float(
@@ -189,9 +189,9 @@ class ServerOptions(CoreOptions):
 
     agent_allowed_tools = List(
         trait=Unicode(),
-        default_value=["Read", "Glob", "Grep"],
         help="""The tools of Claude Code that a request may allow without asking, in its own
-        words: "Edit", "Bash(git status:*)".""",
+        words: "Bash(git status:*)", "Read(//data/**)". Agents read within their folder without
+        it; a bare name, as "Read", opens every file that this server's user may read.""",
     ).tag(config=True)
 
     agent_max_budget_usd = Float(

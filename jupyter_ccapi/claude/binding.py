@@ -9,6 +9,8 @@ from .options import Options
 # Options of the SDK that say again what the binding says: with them a process is for one
 # conversation alone.
 _OWN_PROCESS = {"system_prompt", "output_format", "mcp_servers", "agents", "model", "tools"}
+# The CLI counts it over all that a process does.
+_OWN_PROCESS |= {"max_budget_usd"}
 
 
 @dataclass(frozen=True, slots=True)

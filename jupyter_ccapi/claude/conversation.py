@@ -176,6 +176,7 @@ class Conversation:
         owner: str = "",
         history: Sequence[Message] = (),
         persist: bool = True,
+        parks: bool = True,
     ) -> None:
         self.id = str(uuid4())
         self.options = options or Options()
@@ -185,6 +186,7 @@ class Conversation:
         self.cost_usd = 0.0
         self._pool = pool
         self._persist = persist
+        self._parks = parks
         # What it holds, as far as we know it better than from the CLI's transcript.
         self._history: Sequence[Message] | None = tuple(history)
         # The CLI's session that holds it, and whether that has an answer in its transcript, which
@@ -377,7 +379,8 @@ class Conversation:
         assert process is not None
         await process.switch_model(options.model)
         await process.set_max_tokens(options.max_tokens)
-        parks = self._pool.limits.warm and (self._persist or slot.binding is not None)
+        stays = self._persist or slot.binding is not None
+        parks = self._parks and self._pool.limits.warm and stays
         said, reader = self._begin(process, content, options, parks=parks)
         stopping = Stopping(process)
         # From here on a cancellation would leave the process in the middle of a turn: an
@@ -446,9 +449,15 @@ def query(
     *,
     owner: str = "",
     history: Sequence[Message] = (),
+    parks: bool = True,
 ) -> Turn:
-    """Ask once: a turn of a conversation that ends with it and leaves no transcript."""
-    return Conversation(pool, options, owner=owner, history=history, persist=False).send(prompt)
+    """Ask once: a turn of a conversation that ends with it and leaves no transcript. Without
+    ``parks`` no process waits for the client's tools: what the turn has cost is told at once.
+    """
+    conversation = Conversation(
+        pool, options, owner=owner, history=history, persist=False, parks=parks
+    )
+    return conversation.send(prompt)
 
 
 def _is_blank(content: Content) -> bool:

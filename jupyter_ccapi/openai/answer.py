@@ -183,7 +183,7 @@ class Answer:
         says it added, as the client knows it.
         """
         blocks: list[dict[str, Any]] = []
-        if added and not self._forced and not self.satisfied:
+        if added and added[-1].role == "assistant" and not self._forced and not self.satisfied:
             last = added[-1]
             # What the client has read is what it sends again.
             noted = [{"type": "text", "text": self._note}] if self._note else []
@@ -283,11 +283,18 @@ class Answer:
             raise APIError(
                 502, "The model ended its turn without an answer. Ask again.", code="empty_answer"
             )
+        if end.reason in ("max_budget", "max_turns"):
+            if nothing:
+                said = "The request's bound was reached before there was an answer: ask for less, "
+                said += "or raise ccapi.max_budget_usd."
+                raise APIError(402, said, code="budget_exceeded", should_retry=False)
+            finish = "length"
         self.model = end.model or self.model
         self.ended = Ended(
             "stop" if self.satisfied else finish,
             end.usage,
-            None if end.reason == "tool_calls" else end.cost_usd,
+            # Nothing, for tokens that were used, is what nobody knows yet.
+            end.cost_usd if end.cost_usd or not end.usage.total_tokens else None,
             self.model,
             self._cutter.found,
             denied,

@@ -179,7 +179,9 @@ def tool_use(id: str, name: str, arguments: str, path: str, key: str) -> dict[st
             f"{path}.{key} must be the JSON text of an object.",
             code="invalid_json",
         )
-    return {"type": "tool_use", "id": call_id(id), "name": client_tool(name), "input": given}
+    # A tool of another maker's may have a name that the model's API does not take.
+    name = client_tool(re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64])
+    return {"type": "tool_use", "id": call_id(id), "name": name, "input": given}
 
 
 def tool_result(id: str, content: str | list[dict[str, Any]], param: str) -> dict[str, Any]:
@@ -213,10 +215,12 @@ def in_turns(messages: Iterable[Message]) -> list[Message]:
 
 
 def _joined(blocks: list[dict[str, Any]]) -> Any:
-    """Texts alone are one text, of several paragraphs."""
+    """Texts alone are one text, of several paragraphs; results come before what else is said, as
+    the model's API wants them.
+    """
     if all(block["type"] == "text" for block in blocks):
         return "\n\n".join(block["text"] for block in blocks)
-    return blocks
+    return sorted(blocks, key=lambda block: block["type"] != "tool_result")
 
 
 def check_whole(messages: Sequence[Message], field: str = "messages") -> list[Message]:

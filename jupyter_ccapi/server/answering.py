@@ -54,7 +54,8 @@ class Answering:
         *before, last = [*self.thread.new, self.answer.message(told)]
         if told and len(told) > 1:
             # As the model knows them: with the calls of Claude Code's own tools.
-            before = [*self.thread.new[:-1], *told[:-1]]
+            # The first of them is the prompt, with what stood before it unanswered.
+            before = [*self.thread.new, *told[1:-1]]
         return [*before, last] if last.blocks else before
 
     async def keep(self) -> None:

@@ -66,7 +66,7 @@ class CCApiApp(ServerOptions, ExtensionApp):
         root = Path(self.serverapp.root_dir)
         self.gateway = Gateway(self, folder=data_folder(), root=root)
         self.settings["ccapi_gateway"] = self.gateway
-        self.settings["ccapi_verify_key"] = self.gateway.store.keys.verify
+        self.settings["ccapi_verify_key"] = self.gateway.verify_key
         self.settings["ccapi_cors_origins"] = self.cors_origins
         self.settings["ccapi_identify"] = identify_for_this_server()
         # The panel runs in a page of JupyterLab's and finds the routes by this.

@@ -8,6 +8,7 @@ from jupyter_ccapi.openai.fields import check_whole
 from jupyter_ccapi.openai.items import Item, items_of, message_of, read_items
 from jupyter_ccapi.store import Conversation, NoSuchConversation, NoSuchMessage, Page
 
+from .images import ImageLoader
 from .threads import Threads, as_message, as_pairs
 
 
@@ -18,8 +19,9 @@ class Conversations:
     they change what was said.
     """
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, images: ImageLoader) -> None:
         self._threads = threads
+        self._images = images
         self._kept = threads.store.conversations
 
     async def listed(
@@ -40,7 +42,8 @@ class Conversations:
         items: Sequence[Mapping[str, Any]],
     ) -> Conversation:
         """Begin one, with items or without."""
-        messages, system = read_items(items) if items else ([], None)
+        given, system = read_items(items) if items else ([], None)
+        messages = await self._images.load(given)
         return await self._kept.create(
             owner,
             metadata=dict(metadata),
@@ -104,7 +107,8 @@ class Conversations:
 
     async def add(self, owner: str, id: str, given: Sequence[Mapping[str, Any]]) -> list[Item]:
         """Add items at the end, without asking the model."""
-        new, system = read_items(given)
+        added, system = read_items(given)
+        new = await self._images.load(added)
         found = await self.get(owner, id)
         async with self._threads.hold(id):
             if system:
@@ -113,8 +117,8 @@ class Conversations:
                 await self._kept.update(owner, id, settings=settings)
             before = [as_message(one) for one in await self._kept.messages(owner, id)]
             checked = check_whole([*before, *new])[len(before) :] if new else []
-            added = await self._kept.append(owner, id, as_pairs(checked))
-        return [item for one in added for item in items_of(one.uuid, one.role, one.content)]
+            stored = await self._kept.append(owner, id, as_pairs(checked))
+        return [item for one in stored for item in items_of(one.uuid, one.role, one.content)]
 
     async def take_out(self, owner: str, id: str, item_id: str) -> Conversation:
         """Delete an item."""

@@ -27,7 +27,7 @@ from jupyter_ccapi.openai.forced import Forced
 from jupyter_ccapi.openai.models import model_list, model_object
 from jupyter_ccapi.openai.plan import schema_for, tools_for
 from jupyter_ccapi.openai.request import AgentWish, Request
-from jupyter_ccapi.store import Store, StoreError
+from jupyter_ccapi.store import Key, Store, StoreError
 
 from .._version import __version__
 from .access import check_model
@@ -37,7 +37,7 @@ from .conversations import Conversations
 from .health import examine
 from .idempotency import Recordings
 from .images import ImageLoader
-from .principal import Principal
+from .principal import Principal, owner_of_this_server
 from .stats import Stats
 from .threads import Thread, Threads
 
@@ -74,9 +74,9 @@ class Gateway:
         self.threads = Threads(
             self.store, keep=options.store_conversations, keep_days=options.keep_days
         )
-        self.conversations = Conversations(self.threads)
         self.rules = AgentRules(options, root)
         self._images = ImageLoader(lambda: self.rules.folders, fetch=options.fetch_images)
+        self.conversations = Conversations(self.threads, self._images)
         self.recordings = Recordings()
         self._opening: asyncio.Task[None] | None = None
         self.stats = Stats(self.pool, __version__)
@@ -90,9 +90,15 @@ class Gateway:
     async def _open_store(self) -> None:
         try:
             await self.store.open()
+            await self.threads.expire()
         except StoreError as error:
             # Chats can do without; what needs it says so again.
             logger.warning("Nothing can be kept: %s", error)
+
+    async def verify_key(self, secret: str) -> Key | None:
+        """The key of this server's owner with this secret; what others have made opens theirs."""
+        key = await self.store.keys.verify(secret)
+        return key if key is not None and key.owner == owner_of_this_server().id else None
 
     async def answer(self, request: Request, who: Principal) -> Answering:
         """Begin to answer a request. Whatever is wrong with it is said before anything is spent.
@@ -103,7 +109,15 @@ class Gateway:
             thread = await held.enter_async_context(self.threads.thread(request, who.id))
             forced = Forced.by(request)
             options, whole = await self._prepare(request, thread, who, forced)
-            turn = query(self.pool, whole[-1].content, options, owner=who.id, history=whole[:-1])
+            turn = query(
+                self.pool,
+                whole[-1].content,
+                options,
+                owner=who.id,
+                history=whole[:-1],
+                # A turn that waits for its client tells what it has cost only when it goes on.
+                parks=who.key is None or who.key.budget_usd is None,
+            )
             answer = Answer(request, forced)
             return Answering(request, turn, answer, thread, self.threads, held.pop_all())
         raise AssertionError("unreachable")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from jupyter_ccapi.openai.errors import APIError
 
-# An answer is kept for so many seconds, and so many of them at the most.
+# An answer is kept for so many seconds, and so many of them, of so many bytes, at the most.
 _KEPT = 600.0
 _MOST = 256
+_MOST_BYTES_IN_ALL = 64 * 1024 * 1024
 # A longer answer is not kept: a second request is then answered anew.
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -27,7 +28,7 @@ class Recording:
     over: bool = False
     #: It broke off, or grew too long: what it has is of no use to others.
     lost: bool = False
-    _size: int = 0
+    size: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
@@ -38,8 +39,8 @@ class Recording:
 
     def add(self, chunk: bytes) -> None:
         """Note a piece of the answer."""
-        self._size += len(chunk)
-        if self._size > _MOST_BYTES:
+        self.size += len(chunk)
+        if self.size > _MOST_BYTES:
             self.lost = True
             self.chunks.clear()
         else:
@@ -93,7 +94,11 @@ class Recordings:
         return recording, False
 
     def _forget(self) -> None:
-        now = time.monotonic()
+        oldest = time.monotonic() - _KEPT
+        size = sum(recording.size for recording in self._kept.values())
         for name, recording in list(self._kept.items()):
-            if recording.lost or now - recording.since > _KEPT or len(self._kept) > _MOST:
+            much = len(self._kept) > _MOST or size > _MOST_BYTES_IN_ALL
+            # One that is still being made is waited for.
+            if recording.lost or (recording.over and (much or recording.since < oldest)):
+                size -= recording.size
                 del self._kept[name]

@@ -180,13 +180,23 @@ class Conversations:
             return _session(await _find(transaction, owner, id))
 
     async def append(
-        self, owner: str, id: str, messages: Sequence[tuple[Role, Content]]
+        self,
+        owner: str,
+        id: str,
+        messages: Sequence[tuple[Role, Content]],
+        *,
+        dropping: Sequence[str] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> Messages:
-        """Add messages at the end, all or none. An assistant's text is kept, and given back, as
-        one block of text.
+        """Add messages at the end, in the place of those with the uuids ``dropping``, and change
+        the ``settings`` where they are given: all of it or nothing. An assistant's text is kept,
+        and given back, as one block of text.
         """
+        changes = {} if settings is None else {"settings": dict(settings)}
         async with self._database.writing() as transaction:
-            session = _session(await _touch(transaction, owner, id))
+            session = _session(await _touch(transaction, owner, id, **changes))
+            for uuid in dropping:
+                await _take_out(transaction, session, uuid)
             made = await _say(transaction, session, messages)
         return [shape.stored(entry) for entry in made]
 
@@ -209,21 +219,24 @@ class Conversations:
         """Take a message out; what came after it comes after the one before it."""
         async with self._database.writing() as transaction:
             session = _session(await _touch(transaction, owner, id))
-            transcript = await find_transcript(transaction, session, lock=True)
-            entries = await load_entries(transaction, transcript.id) if transcript else []
-            chain = shape.message_chain(entries)
-            gone = chain[_position(chain, uuid)]
-            for entry in entries:
-                if entry.get("parentUuid") == uuid:
-                    moved = {**entry, "parentUuid": gone.get("parentUuid")}
-                    await _write(transaction, session, moved)
-            table = transaction.tables.entries
-            of_it = (table.c.transcript_id == transcript.id) & (table.c.uuid == uuid)
-            await transaction.run(table.delete().where(of_it))
-            if transcript.last_uuid == uuid:
-                await change_transcript(
-                    transaction, transcript.id, last_uuid=gone.get("parentUuid")
-                )
+            await _take_out(transaction, session, uuid)
+
+
+async def _take_out(transaction: Transaction, session: "SessionKey", uuid: str) -> None:
+    """Take a message out of a transcript."""
+    transcript = await find_transcript(transaction, session, lock=True)
+    entries = await load_entries(transaction, transcript.id) if transcript else []
+    chain = shape.message_chain(entries)
+    gone = chain[_position(chain, uuid)]
+    for entry in entries:
+        if entry.get("parentUuid") == uuid:
+            moved = {**entry, "parentUuid": gone.get("parentUuid")}
+            await _write(transaction, session, moved)
+    table = transaction.tables.entries
+    of_it = (table.c.transcript_id == transcript.id) & (table.c.uuid == uuid)
+    await transaction.run(table.delete().where(of_it))
+    if transcript.last_uuid == uuid:
+        await change_transcript(transaction, transcript.id, last_uuid=gone.get("parentUuid"))
 
 
 def _session(row: Any) -> "SessionKey":

@@ -101,10 +101,19 @@ class Responses:
         return messages
 
     async def expire(self, older_than: float) -> int:
-        """Delete all responses, of whatever owner, made before this moment; returns how many."""
+        """Delete all responses, of whatever owner, made before this moment, but for those that
+        later ones go on from; returns how many.
+        """
         async with self._database.writing() as transaction:
             table = transaction.tables.responses
-            return await transaction.run(table.delete().where(table.c.created_at < older_than))
+            link = table.select().with_only_columns(table.c.id, table.c.parent_id)
+            kept = link.where(table.c.created_at >= older_than).cte("kept", recursive=True)
+            kept = kept.union(link.where(table.c.id == kept.c.parent_id))
+            needed = kept.select().with_only_columns(kept.c.id)
+            old = (table.c.created_at < older_than) & table.c.id.not_in(needed)
+            rows = await transaction.all(link.where(old))
+            await transaction.run(table.delete().where(old))
+            return len(rows)
 
 
 def _items(body: dict[str, Any], asked: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -210,6 +210,8 @@ def calls(events: Sequence[Event]) -> list[tuple[str, str, Any]]:
 
 def finish(events: Sequence[Event]) -> str:
     """Why a turn ended, in OpenAI's words."""
+    if getattr(events[-1], "reason", None) in ("max_turns", "max_budget"):
+        return "length"
     stop = getattr(events[-1], "stop_reason", None)
     return {"tool_use": "tool_calls", "max_tokens": "length", "refusal": "content_filter"}.get(
         stop or "", "stop"
@@ -239,7 +241,8 @@ def is_answer(request: Request, events: Sequence[Event]) -> bool:
     try:
         answered(request, events)
     except APIError as error:
-        return error.code != "empty_answer" or bool(said(events, TextDelta))
+        nothing = error.code in ("empty_answer", "budget_exceeded")
+        return not nothing or bool(said(events, TextDelta))
     return True
 
 

@@ -76,6 +76,16 @@ async def test_a_conversation_goes_on_with_all_that_the_agent_has_seen(
     assert "tool_result" in kinds[2]
 
 
+async def test_files_elsewhere_are_not_read(
+    call: Call, model: OfflineModel, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere.txt").write_text("a secret")
+    model.script(reads(tmp_path / "elsewhere.txt"), Reply("I may not."))
+    answer = await call(*CHAT, json=chat(ccapi=AGENT))
+    assert answer.body["ccapi"] == {"permission_denials": ["Read"]}
+    assert "a secret" not in str(model.main_requests[-1].body)
+
+
 async def test_it_works_in_a_folder_of_the_servers(
     call: Call, model: OfflineModel, root: Path
 ) -> None:
@@ -93,7 +103,8 @@ async def test_it_works_in_a_folder_of_the_servers(
         ({"permission_mode": "acceptEdits"}, "ccapi.permission_mode"),
         ({"permission_mode": "bypassPermissions"}, "ccapi.permission_mode"),
         ({"allowed_tools": ["Bash"]}, "ccapi.allowed_tools"),
-        ({"allowed_tools": ["Read", "Read(//etc/**)"]}, "ccapi.allowed_tools"),
+        # By its bare name, it opens every file of the machine.
+        ({"allowed_tools": ["Read"]}, "ccapi.allowed_tools"),
     ],
 )
 async def test_more_than_the_options_allow_is_refused(
@@ -154,6 +165,15 @@ class TestWidened:
         answer = await call(*CHAT, json=chat(ccapi={"max_budget_usd": 2.0}))
         assert (answer.status, answer.body["error"]["param"]) == (403, "ccapi.max_budget_usd")
         assert (await call(*CHAT, json=chat(ccapi={"max_budget_usd": 0.5}))).status == 200
+
+    async def test_a_budget_that_is_spent_before_an_answer_is_said_so(
+        self, call: Call, model: OfflineModel
+    ) -> None:
+        bash = Reply(tools=[("Bash", {"command": "ls"})], input_tokens=10_000_000)
+        model.script(bash, bash, Reply("never"))
+        answer = await call(*CHAT, json=chat(ccapi={"max_budget_usd": 0.01}))
+        assert (answer.status, answer.body["error"]["code"]) == (402, "budget_exceeded")
+        assert answer.headers["x-should-retry"] == "false"
 
     async def test_a_chat_can_still_be_asked_for(self, call: Call, model: OfflineModel) -> None:
         await call(*CHAT, json=chat(ccapi={"mode": "chat"}))

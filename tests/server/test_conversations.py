@@ -11,8 +11,11 @@ from openai import OpenAI
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
 from jupyter_ccapi.server.app import CCApiApp
 from jupyter_ccapi.server.principal import Principal
+from jupyter_ccapi.store import StoreUnavailable
 from tests.claude.support import conversation_sent
 from tests.server.chats import CHAT, WEATHER, Call, chat, result
+from tests.server.test_images_in_chats import DATA_URL
+from tests.server.waiting import eventually
 from tests.servers import TOKEN, jupyter_server
 
 CONVERSATIONS = ("v1", "conversations")
@@ -258,3 +261,121 @@ async def test_to_others_it_is_not_there(call: Call, app: CCApiApp, model: Offli
     assert (await call(*CONVERSATIONS)).body["data"] == []
     assert (await call(*CONVERSATIONS, id)).status == 404
     assert (await call(*CONVERSATIONS, id, method="DELETE")).status == 404
+
+
+async def test_an_answer_that_is_cut_while_thinking_leaves_no_question_doubled(
+    call: Call, model: OfflineModel
+) -> None:
+    id = (await call(*CONVERSATIONS, json={})).body["id"]
+    model.script(Reply(thinking="hm", stop_reason="max_tokens"), Reply("two"))
+    await call(*CHAT, json=chat("one", conversation_id=id, max_tokens=5))
+    items = (await call(*CONVERSATIONS, id, "items")).body["data"]
+    assert [item["role"] for item in items] == ["user"]
+
+
+async def test_an_edit_that_cannot_be_kept_leaves_it_as_it_was(
+    call: Call, model: OfflineModel, app: CCApiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.script(Reply("two"), Reply("four"), Reply("4"))
+    id = await begun(call)
+    await call(*CHAT, json=chat("three", conversation_id=id))
+
+    async def broken(*given: Any, **more: Any) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    kept = app.gateway.store.conversations
+    edited = {
+        "messages": [
+            *chat("one")["messages"],
+            {"role": "assistant", "content": "two"},
+            {"role": "user", "content": "3"},
+        ]
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, "append", broken)
+        answer = await call(*CHAT, json={**edited, "conversation_id": id})
+    assert (answer.status, answer.body["error"]["code"]) == (503, "store_unavailable")
+    assert answer.headers["x-should-retry"] == "false"
+    items = (await call(*CONVERSATIONS, id, "items", params={"order": "asc"})).body["data"]
+    assert [item["content"][0]["text"] for item in items] == ["one", "two", "three", "four"]
+
+
+async def test_who_goes_on_from_before_its_end_is_in_a_conversation_of_its_own(
+    call: Call, model: OfflineModel
+) -> None:
+    model.script(Reply("two"), Reply("four"), Reply("other"))
+    id = await begun(call)
+    await call(*CHAT, json=chat("three", conversation_id=id))
+    branch = [*chat("one")["messages"], {"role": "assistant", "content": "two"}]
+    answer = await call(*CHAT, json={"messages": [*branch, {"role": "user", "content": "else"}]})
+    assert answer.body["conversation_id"] != id
+    items = (await call(*CONVERSATIONS, id, "items")).body["data"]
+    assert len(items) == 4
+
+
+async def test_the_same_words_to_another_system_prompt_are_another_conversation(
+    call: Call, model: OfflineModel
+) -> None:
+    def body(system: str, *texts: str) -> dict[str, Any]:
+        said = [
+            {"role": "assistant" if n % 2 else "user", "content": text}
+            for n, text in enumerate(texts)
+        ]
+        return {"messages": [{"role": "system", "content": system}, *said]}
+
+    model.script(Reply("two"), Reply("two"), Reply("four"), Reply("four"))
+    a, b = [(await call(*CHAT, json=body(s, "one"))).body["conversation_id"] for s in "AB"]
+    for system, id in (("A", a), ("B", b)):
+        answer = await call(*CHAT, json=body(system, "one", "two", "three"))
+        assert answer.body["conversation_id"] == id
+
+
+async def test_a_retry_after_a_failure_is_in_the_same_conversation(
+    call: Call, model: OfflineModel
+) -> None:
+    model.script(Reply("two"), Reply(error=ApiError(529)), Reply("four"))
+    id = await begun(call)
+    more = {
+        "messages": [
+            *chat("one")["messages"],
+            {"role": "assistant", "content": "two"},
+            {"role": "user", "content": "three"},
+        ]
+    }
+    assert (await call(*CHAT, json=more)).status == 529
+    assert (await call(*CHAT, json=more)).body["conversation_id"] == id
+
+
+async def test_a_named_request_waits_for_an_unnamed_one(call: Call, model: OfflineModel) -> None:
+    hold = threading.Event()
+    model.script(Reply("two words", hold=hold), Reply("four"))
+    ids: list[str] = []
+    first = asyncio.ensure_future(
+        call(*CHAT, json=chat("one", stream=True), header_callback=ids.append)
+    )
+    await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
+    await eventually(lambda: any("conversation-id" in line.lower() for line in ids))
+    (id,) = [line.split(": ")[1].strip() for line in ids if "conversation-id" in line.lower()]
+    second = asyncio.ensure_future(call(*CHAT, json=chat("three", conversation_id=id)))
+    await asyncio.sleep(0)
+    hold.set()
+    await asyncio.gather(first, second)
+    assert texts(model) == ["one", "two words", "three"]
+
+
+async def test_images_in_items_are_read_when_they_are_added(call: Call) -> None:
+    def items(url: str) -> dict[str, Any]:
+        content = [{"type": "input_image", "image_url": url}]
+        return {"items": [{"role": "user", "content": content}]}
+
+    made = await call(*CONVERSATIONS, json=items(DATA_URL))
+    (item,) = (await call(*CONVERSATIONS, made.body["id"], "items")).body["data"]
+    assert item["content"][0]["image_url"].startswith("data:image/png;base64,")
+    refused = await call(*CONVERSATIONS, made.body["id"], "items", json=items("/etc/hostname"))
+    assert (refused.status, refused.body["error"]["code"]) == (400, "invalid_image")
+
+
+async def test_what_is_not_to_be_kept_is_not_added(call: Call, model: OfflineModel) -> None:
+    id = await begun(call)
+    await call(*CHAT, json=chat("secret", conversation_id=id, store=False))
+    assert len((await call(*CONVERSATIONS, id, "items")).body["data"]) == 2

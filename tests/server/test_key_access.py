@@ -12,6 +12,7 @@ from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.serverapp import ServerApp
 from tornado.httputil import HTTPHeaders
 
+from jupyter_ccapi.demo import OfflineModel, Reply
 from jupyter_ccapi.openai.errors import APIError
 from jupyter_ccapi.server.access import check_budget, check_model, check_valid, shown_secret
 from jupyter_ccapi.server.app import CCApiApp
@@ -119,6 +120,29 @@ async def test_a_key_of_the_servers_own_store_opens_the_routes_until_it_is_revok
     assert (await chat(call, x_api_key(secret))).status == 400
     await keys.revoke("owner", "laptop")
     assert (await chat(call, x_api_key(secret))).status == 401
+
+
+async def test_a_key_of_another_owners_opens_nothing_here(call: Call, app: CCApiApp) -> None:
+    """Servers may share one store."""
+    _, secret = await app.gateway.store.keys.create("hub:ann", "laptop")
+    assert (await chat(call, x_api_key(secret))).status == 401
+
+
+async def test_a_budget_counts_calls_of_tools_that_nobody_answers(
+    call: Call, app: CCApiApp, model: OfflineModel
+) -> None:
+    made, secret = await app.gateway.store.keys.create("owner", "laptop", budget_usd=0.000_001)
+    tool = {"type": "function", "function": {"name": "weather"}}
+    model.script(Reply(tools=[("mcp__client__weather", {})], input_tokens=1000))
+    body = {"messages": [{"role": "user", "content": "Weather?"}], "tools": [tool]}
+    path = ("v1", "chat", "completions")
+    answer = await call(*path, json=body, headers=x_api_key(secret))
+    assert answer.body["choices"][0]["finish_reason"] == "tool_calls"
+    assert float(answer.headers["x-ccapi-cost-usd"]) > 0
+    assert (await app.gateway.store.keys.list("owner"))[0].spent_usd > 0
+    answer = await call(*path, json=body, headers=x_api_key(secret))
+    assert (answer.status, answer.body["error"]["code"]) == (429, "insufficient_quota")
+    assert made.name in answer.body["error"]["message"]
 
 
 @pytest.mark.parametrize("headers", SHOWN)

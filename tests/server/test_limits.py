@@ -1,9 +1,11 @@
 """max_tokens, stop sequences, retries and requests that are sent twice."""
 
 import asyncio
+import json
 import threading
 
 import pytest
+from jupyter_server.serverapp import ServerApp
 
 from jupyter_ccapi.demo import OfflineModel, Reply
 from tests.server.chats import CHAT, Call, assembled, chat
@@ -75,3 +77,56 @@ async def test_a_key_that_came_with_another_body_is_refused(call: Call) -> None:
     await call(*CHAT, json=chat("one"), headers=headers)
     answer = await call(*CHAT, json=chat("two"), headers=headers)
     assert (answer.status, answer.body["error"]["code"]) == (400, "idempotency_key_reused")
+
+
+async def test_who_joins_has_the_answer_though_the_first_has_left(
+    call: Call, model: OfflineModel, jp_serverapp: ServerApp, http_server: object
+) -> None:
+    hold = threading.Event()
+    model.script(Reply("one two three", hold=hold))
+    body = json.dumps(chat(stream=True))
+    _, writer = await asyncio.open_connection("127.0.0.1", jp_serverapp.port)
+    writer.write(
+        f"POST {jp_serverapp.base_url}v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Authorization: Bearer {jp_serverapp.identity_provider.token}\r\n"
+        f"Idempotency-Key: a-key\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
+    headers = {"Idempotency-Key": "a-key"}
+    second = asyncio.ensure_future(call(*CHAT, method="POST", body=body, headers=headers))
+    writer.close()
+    await writer.wait_closed()
+    hold.set()
+    assert assembled((await second).body)["content"] == "one two three"
+    assert len(model.main_requests) == 1
+
+
+class TestSilence:
+    """A server that has to say at once that it is there."""
+
+    @pytest.fixture
+    def ccapi_config(self) -> dict[str, float]:
+        return {"keep_alive": 0.05}
+
+    async def test_comments_come_while_a_stream_waits_for_its_conversation(
+        self, call: Call, model: OfflineModel
+    ) -> None:
+        id = (await call("v1", "conversations", json={})).body["id"]
+        hold = threading.Event()
+        model.script(Reply("one two", hold=hold), Reply("four"))
+        first = asyncio.ensure_future(call(*CHAT, json=chat("one", conversation_id=id)))
+        await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
+        arrived = asyncio.Event()
+        received = bytearray()
+
+        def receive(chunk: bytes) -> None:
+            received.extend(chunk)
+            arrived.set()
+
+        body = chat("three", conversation_id=id, stream=True)
+        second = asyncio.ensure_future(call(*CHAT, json=body, streaming_callback=receive))
+        await asyncio.wait_for(arrived.wait(), 30)
+        assert received.startswith(b": keep-alive")
+        hold.set()
+        await asyncio.gather(first, second)
+        assert assembled(received.decode())["content"] == "four"

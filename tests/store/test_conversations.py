@@ -269,3 +269,20 @@ async def expect_none(store: Store, owner: str, id: str) -> None:
         with pytest.raises(NoSuchConversation) as caught:
             await asked
         assert caught.value.id == id
+
+
+async def test_an_end_is_replaced_altogether_or_not_at_all(store: Store) -> None:
+    made = await store.conversations.create("ann", messages=[("user", "1"), ("assistant", "2")])
+    _, answer = await store.conversations.messages("ann", made.id)
+    with pytest.raises(NoSuchMessage):
+        await store.conversations.append(
+            "ann", made.id, [("user", "x")], dropping=[answer.uuid, "none"], settings={"a": 1}
+        )
+    assert len(await store.conversations.messages("ann", made.id)) == 2
+    assert (await store.conversations.get("ann", made.id)).settings == {}
+    await store.conversations.append(
+        "ann", made.id, [("assistant", "two")], dropping=[answer.uuid], settings={"a": 1}
+    )
+    first, last = await store.conversations.messages("ann", made.id)
+    assert (first.content, last.content) == ("1", [{"type": "text", "text": "two"}])
+    assert (await store.conversations.get("ann", made.id)).settings == {"a": 1}

@@ -160,3 +160,13 @@ async def test_items_with_ids_that_no_database_holds_are_kept_but_not_found(
     await store.responses.save(one)
     assert await store.responses.items("ann", [odd, "msg_1"]) == {"msg_1": {"id": "msg_1"}}
     assert await store.responses.get("ann", one.id) == one
+
+
+async def test_an_old_one_stays_as_long_as_later_ones_go_on_from_it(store: Store) -> None:
+    now = time.time()
+    first = response("One", created_at=now - 100)
+    second = response("Two", parent=first, created_at=now - 90)
+    third = response("Three", parent=second, created_at=now)
+    await save_chain(store, first, second, third, response("Other", created_at=now - 100))
+    assert await store.responses.expire(now - 50) == 1
+    assert texts(await store.responses.history("ann", third.id)) == ["One", "Two", "Three"]

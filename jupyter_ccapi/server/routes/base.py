@@ -140,12 +140,8 @@ def verb(action: str) -> Callable[[Verb], Verb]:
                 if action == "execute":
                     check_budget(self.key)
                 await ensure_async(method(self, *args, **kwargs))
-            except APIError as error:
-                self.fail(error)
-            except ClaudeError as error:
-                self.fail(from_core(error))
-            except StoreError as error:
-                self.fail(_from_store(error))
+            except (APIError, ClaudeError, StoreError) as error:
+                self.fail(as_api_error(error))
 
         return web.authenticated(authorized(action=action)(answer))
 
@@ -173,8 +169,14 @@ def _phrase(status: int) -> str:
         return "Overloaded"
 
 
-def _from_store(error: StoreError) -> APIError:
-    """What a client is told of an error of the store."""
-    if isinstance(error, LeaseTimeout):
-        return APIError(409, str(error), code="conversation_busy", param="conversation_id")
-    return APIError(503, str(error), code="store_unavailable")
+def as_api_error(error: APIError | ClaudeError | StoreError) -> APIError:
+    """What a client is told of an error of any room."""
+    match error:
+        case APIError():
+            return error
+        case ClaudeError():
+            return from_core(error)
+        case LeaseTimeout():
+            return APIError(409, str(error), code="conversation_busy", param="conversation_id")
+        case _:
+            return APIError(503, str(error), code="store_unavailable")

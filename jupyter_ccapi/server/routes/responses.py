@@ -36,6 +36,9 @@ class ResponsesHandler(TurnHandler):
         """The earlier items that a body refers to."""
         named = references(body)
         if not named:
+            if isinstance(body, dict) and body.get("store") is not False:
+                # Before anything is spent on what then could not be kept.
+                await self.gateway.store.open()
             return {}
         return await self.gateway.store.responses.items(self.principal.id, named)
 

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
-from tornado import web
+from tornado import iostream, web
 
 from jupyter_ccapi.claude import ClaudeError, TurnEnd
-from jupyter_ccapi.openai.answer import Piece, Said, Thought
-from jupyter_ccapi.openai.errors import APIError, from_core
+from jupyter_ccapi.openai.answer import Ended, Piece, Said, Thought
+from jupyter_ccapi.openai.errors import APIError
 from jupyter_ccapi.openai.request import Request
 from jupyter_ccapi.openai.validation import read_json
 from jupyter_ccapi.store import StoreError
@@ -17,7 +18,7 @@ from jupyter_ccapi.store import StoreError
 from ..answering import Answering
 from ..idempotency import Recording
 from ..stats import Record
-from .base import BaseHandler, verb
+from .base import BaseHandler, as_api_error, verb
 
 # What the Messages API takes at the most (https://docs.anthropic.com/en/api/overview).
 _MAX_BODY = 32 * 1024 * 1024
@@ -69,6 +70,8 @@ class TurnHandler(BaseHandler):
     _task: "asyncio.Task[None] | None" = None
     _wire: Wire | None = None
     _recording: Recording | None = None
+    _gone = False
+    _charged = False
 
     def read(self, body: Any, known: Any) -> Asked:
         """Read a body, with what was ``known`` of it. Raises ``APIError`` 400."""
@@ -94,6 +97,8 @@ class TurnHandler(BaseHandler):
     async def post(self) -> None:
         """Answer."""
         self._task = asyncio.current_task()
+        if self._gone:
+            raise web.Finish()
         record = self.gateway.stats.begin(self.route)
         answering: Answering | None = None
         spent: TurnEnd | None = None
@@ -102,37 +107,45 @@ class TurnHandler(BaseHandler):
             if await self._is_replayed():
                 record.finish("replayed")
                 return
-            answering = await self.gateway.answer(asked.request, self.principal)
+            answering = await self._begin(asked)
             record.turn = answering.turn
             async with answering:
                 send = self._stream if asked.request.stream else self._complete
                 await send(asked, answering, record)
-            self._end_recording(whole=True)
+                # Before the conversation is let go, which takes a moment in which a client leaves.
+                self._end_recording(whole=True)
             record.finish("ok", answering.turn.end)
         except asyncio.CancelledError:
             # Nobody is left to answer. The turn has been interrupted; what it cost until then
             # counts.
             record.finish("disconnected", answering.turn.end if answering is not None else None)
             raise web.Finish() from None
-        except APIError as error:
-            end = answering.turn.end if answering is not None else None
-            record.finish(error.code or str(error.status), end)
-            raise (answering.mark(error) if answering is not None else error) from error
-        except ClaudeError as core_error:
-            api_error, spent = from_core(core_error), core_error.spent
+        except (APIError, ClaudeError, StoreError) as error:
+            api_error = as_api_error(error)
+            if isinstance(error, ClaudeError):
+                spent = error.spent
+            elif answering is not None:
+                spent = answering.turn.end
             record.finish(api_error.code or str(api_error.status), spent)
-            raise (
-                answering.mark(api_error) if answering is not None else api_error
-            ) from core_error
+            if answering is not None:
+                answering.mark(api_error)
+                if isinstance(error, StoreError):
+                    # The answer is there, and paid for; it could not be kept.
+                    api_error.should_retry = False
+            raise api_error from error
         finally:
             self._end_recording(whole=False)
             record.finish("failed")
             await self._charge(spent or (answering.turn.end if answering is not None else None))
 
     def on_connection_close(self) -> None:
-        """The client is gone: end its turn, whatever it waits for."""
+        """The client is gone: end its turn, whatever it waits for. Where it has sent an
+        ``Idempotency-Key`` it may come back, or another one waits for the same: then the turn goes
+        on.
+        """
         super().on_connection_close()
-        if self._task is not None:
+        self._gone = True
+        if self._task is not None and self._recording is None:
             self._task.cancel()
 
     def stream_failure(self, error: APIError) -> bytes:
@@ -152,11 +165,33 @@ class TurnHandler(BaseHandler):
         given = await asyncio.to_thread(read_json, body)
         return await asyncio.to_thread(self.read, given, await self.known(given))
 
+    async def _begin(self, asked: Asked) -> Answering:
+        """Begin to answer; a stream is kept alive meanwhile, since others may have the
+        conversation, or images be slow.
+        """
+        beginning = asyncio.ensure_future(self.gateway.answer(asked.request, self.principal))
+        try:
+            while asked.request.stream:
+                done, _ = await asyncio.wait([beginning], timeout=self.gateway.keep_alive)
+                if done:
+                    break
+                self._wire = self._wire or self.wire(asked)
+                await self._send(None, self._wire, self.keep_alive)
+            return await beginning
+        except asyncio.CancelledError:
+            beginning.cancel()
+            await asyncio.wait([beginning])
+            if not beginning.cancelled() and beginning.exception() is None:
+                async with beginning.result():
+                    pass  # it came in the same moment: nobody wants it
+            raise
+
     async def _complete(self, asked: Asked, answering: Answering, record: Record) -> None:
         while not answering.over:
             for piece in await answering.read():
                 _note(piece, record)
         answer = self.whole(asked, answering)
+        await self._charge(answering.turn.end)
         await self.keep(asked, answering)
         self._say_about(answering)
         ended = answering.answer.ended
@@ -164,25 +199,28 @@ class TurnHandler(BaseHandler):
             self.set_header("x-ccapi-cost-usd", f"{ended.cost_usd:.8f}")
         self.set_header("Content-Type", "application/json")
         self._send_piece(json.dumps(answer).encode())
-        self.finish()
+        self._finish("application/json")
 
     async def _stream(self, asked: Asked, answering: Answering, record: Record) -> None:
         """Send each delta when it comes. Until the first, an error is still an HTTP status."""
-        self._wire = wire = self.wire(asked)
+        self._wire = wire = self._wire or self.wire(asked)
         async for pieces in self._with_silence(answering):
             chunks: list[bytes] = []
             try:
                 if pieces is None:
                     chunks.append(self.keep_alive)
-                else:
-                    chunks.extend(wire.encoded(_noted(pieces, record)))
-                if answering.over:
-                    await self.keep(asked, answering)
-                    chunks.append(wire.closing())
+                for piece in pieces or ():
+                    _note(piece, record)
+                    end = list(wire.encoded([piece]))
+                    if isinstance(piece, Ended):
+                        await self._charge(answering.turn.end)
+                        await self.keep(asked, answering)
+                        end.append(wire.closing())
+                    chunks += end
             finally:
                 # Those that have come at once go out at once; each is an event of its own.
                 await self._send(answering, wire, b"".join(chunks))
-        self.finish(set_content_type="text/event-stream")
+        self._finish("text/event-stream")
 
     async def _with_silence(self, answering: Answering) -> AsyncIterator[Iterator[Piece] | None]:
         """The answer's pieces as they come, and None whenever nothing has come for a while."""
@@ -196,7 +234,7 @@ class TurnHandler(BaseHandler):
             else:
                 yield pieces
 
-    async def _send(self, answering: Answering, wire: Wire, data: bytes) -> None:
+    async def _send(self, answering: Answering | None, wire: Wire, data: bytes) -> None:
         if not data:
             return
         if not self._headers_written:
@@ -204,10 +242,18 @@ class TurnHandler(BaseHandler):
             self.set_header("Cache-Control", "no-cache")
             # nginx would else keep the deltas until its buffer is full.
             self.set_header("X-Accel-Buffering", "no")
-            self._say_about(answering)
+            if answering is not None:
+                self._say_about(answering)
             data = wire.opening() + data
         self._send_piece(data)
-        await self.flush()
+        if not self._gone:
+            with suppress(iostream.StreamClosedError):
+                await self.flush()
+
+    def _finish(self, content_type: str) -> None:
+        """End the answer, if there is still somebody to have it."""
+        if not self._gone:
+            self.finish(set_content_type=content_type)
 
     def _say_about(self, answering: Answering) -> None:
         if answering.turn.warmth is not None:
@@ -218,7 +264,8 @@ class TurnHandler(BaseHandler):
             self.set_header("x-ccapi-ignored", ", ".join(answering.request.ignored))
 
     def _send_piece(self, data: bytes) -> None:
-        self.write(data)
+        if not self._gone:
+            self.write(data)
         if self._recording is not None:
             self._recording.begin(self.get_status(), list(self._headers.get_all()))
             self._recording.add(data)
@@ -267,19 +314,16 @@ class TurnHandler(BaseHandler):
             self._recording.end(whole=whole)
 
     async def _charge(self, end: TurnEnd | None) -> None:
-        """Count what the turn has cost towards the budget of the key that it was asked with."""
+        """Count, once, what the turn has cost towards the budget of the key that it was asked with;
+        before its client knows the answer, so that it cannot ask again meanwhile.
+        """
         key = self.principal.key
-        if key is not None and end is not None:
+        if key is not None and end is not None and not self._charged:
+            self._charged = True
             try:
                 await self.gateway.store.keys.spend(key.id, end.cost_usd)
             except StoreError as error:
                 self.log.warning("What the key %s has spent was not counted: %s", key.name, error)
-
-
-def _noted(pieces: Iterable[Piece], record: Record) -> Iterator[Piece]:
-    for piece in pieces:
-        _note(piece, record)
-        yield piece
 
 
 def _note(piece: Piece, record: Record) -> None:
