@@ -69,6 +69,9 @@ class Starter:
         Raises ``CLINotFound``, ``CLIStartFailed`` or ``InvalidOption``.
         """
         cli, launcher = self._find(), await self._loaded()
+        if wanted.options.max_tokens is not None:
+            # An answer that is cut off is not to be asked for again: how to see to that depends.
+            await self.find_out()
         if slot.process is not None:
             try:
                 await self._warm_up(slot.process, launcher, cli, wanted)

@@ -188,7 +188,7 @@ def test_an_image(client: Anthropic, model: OfflineModel) -> None:
 
 @pytest.mark.feature("length and stop")
 def test_an_answer_that_is_cut(client: Anthropic, model: OfflineModel) -> None:
-    model.script(Reply("one two", stop_reason="max_tokens"), Reply("one END two"))
+    model.script(Reply("one two", stop_reason="max_tokens", word_delay=0.1), Reply("one END two"))
     message = client.messages.create(model="sonnet", max_tokens=2, messages=HELLO)
     assert message.stop_reason == "max_tokens"
     assert [request.body["max_tokens"] for request in model.main_requests] == [2]

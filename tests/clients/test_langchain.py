@@ -165,7 +165,7 @@ def test_an_image(chat: ChatOpenAI, model: OfflineModel) -> None:
 
 @pytest.mark.feature("length and stop")
 def test_the_length_of_an_answer(server: Server, model: OfflineModel) -> None:
-    model.script(Reply("one two", stop_reason="max_tokens"))
+    model.script(Reply("one two", stop_reason="max_tokens", word_delay=0.1))
     answer = chat_model(server, max_tokens=2).invoke("Count")
     assert answer.text == "one two"
     assert answer.response_metadata["finish_reason"] == "length"

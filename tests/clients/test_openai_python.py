@@ -189,7 +189,7 @@ def test_usage_is_the_models_own(client: OpenAI, model: OfflineModel) -> None:
 
 @pytest.mark.feature("length and stop")
 def test_an_answer_that_is_cut(client: OpenAI, model: OfflineModel) -> None:
-    model.script(Reply("one two", stop_reason="max_tokens"), Reply("one END two"))
+    model.script(Reply("one two", stop_reason="max_tokens", word_delay=0.1), Reply("one END two"))
     answer = client.chat.completions.create(model="sonnet", messages=HELLO, max_completion_tokens=2)
     choice = answer.choices[0]
     assert (choice.finish_reason, choice.message.content) == ("length", "one two")

@@ -271,7 +271,7 @@ def test_errors_are_the_clients_own_classes(client: OpenAI, model: OfflineModel)
 
 @pytest.mark.feature("length and stop")
 def test_a_response_that_is_cut(client: OpenAI, model: OfflineModel) -> None:
-    model.script(Reply("one two", stop_reason="max_tokens"))
+    model.script(Reply("one two", stop_reason="max_tokens", word_delay=0.1))
     response = client.responses.create(model="sonnet", input="Count", max_output_tokens=16)
     assert (response.status, response.output_text) == ("incomplete", "one two")
     assert [request.body["max_tokens"] for request in model.main_requests] == [16]

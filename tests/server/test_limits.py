@@ -16,7 +16,9 @@ from tests.server.chats import CHAT, Call, assembled, chat
 async def test_an_answer_that_is_too_long_is_what_came_and_the_model_is_asked_once(
     call: Call, model: OfflineModel, name: str, stream: bool
 ) -> None:
-    model.script(Reply("one two three", stop_reason="max_tokens"), Reply("and four"))
+    # No model answers at once; this one does not either.
+    cut = Reply("one two three", stop_reason="max_tokens", word_delay=0.1)
+    model.script(cut, Reply("and four"))
     answer = await call(*CHAT, json={**chat(stream=stream), name: 3})
     message = assembled(answer.body) if stream else answer.body["choices"][0]
     assert message["finish_reason"] == "length"
@@ -41,14 +43,13 @@ async def test_the_next_request_has_no_limit_of_the_one_before(
 async def test_a_stop_sequence_cuts_the_answer_and_ends_the_turn(
     call: Call, model: OfflineModel, stop: str | list[str], stream: bool
 ) -> None:
-    # Words come one by one, so it comes in three pieces.
-    model.script(Reply("one E N D END two three " * 2000))
+    model.script(Reply("one E N D END" + " two three" * 1000, word_delay=0.02))
     answer = await call(*CHAT, json=chat(stop=stop, stream=stream))
     message = assembled(answer.body) if stream else answer.body["choices"][0]
     assert message["finish_reason"] == "stop"
     text = message["content"] if stream else message["message"]["content"]
     assert text == "one E N D "
-    await asyncio.to_thread(model.wait_for, lambda r: r.finished or r.closed_early, 10)
+    await asyncio.to_thread(model.wait_for, lambda r: r.closed_early, 10)
 
 
 async def test_a_request_that_is_sent_twice_is_answered_once(

@@ -120,7 +120,7 @@ async def test_structured_output_and_length(call: Call, model: OfflineModel) -> 
     format = {"type": "json_schema", "name": "x", "schema": schema}
     answer = (await call(*RESPONSES, json={"input": "one", "text": {"format": format}})).body
     assert json.loads(said(answer)) == {"a": 1}
-    model.script(Reply("one two", stop_reason="max_tokens"))
+    model.script(Reply("one two", stop_reason="max_tokens", word_delay=0.1))
     answer = (await call(*RESPONSES, json={"input": "one", "max_output_tokens": 2})).body
     assert (answer["status"], answer["incomplete_details"]) == (
         "incomplete",
