@@ -98,7 +98,10 @@ class Bounds:
         if reason != "max_tokens":
             if not self._wanted:
                 self._change(asks=True)
-        elif not self._closed:
+        elif self._closed:
+            # A structured answer that is whole may be taken up: nothing is asked after it.
+            self._gate.set()
+        else:
             # What it is told now it may read too late.
             self.killed = True
             self._kill()

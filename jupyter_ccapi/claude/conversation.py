@@ -286,8 +286,7 @@ class Conversation:
         assert process is not None
         added = None if process.added is None else as_said(process.added)
         turn.messages = added if end.reason in ("completed", "tool_calls") else None
-        broken_off = added is not None and process.held is None
-        self._differs = broken_off or end.reason == "tool_calls"
+        self._differs = process.broken_off or end.reason == "tool_calls"
         if self._persist:
             self._answered = self._answered or end.reason == "completed"
             if process.held is not None:
@@ -297,7 +296,7 @@ class Conversation:
         else:
             # From now on it may serve another turn of its owner.
             self._slot = None
-        if broken_off:
+        if process.broken_off:
             self._pool.release(slot)
         else:
             self._pool.park(slot, loose=not self._persist)

@@ -50,9 +50,9 @@ class Process:
     """A running CLI that holds one conversation at a time.
 
     ``held`` is what it holds, None where that is in doubt; ``added`` the prompt of its last turn
-    and what that has added, None likewise; ``session_id`` its session's name, ``model`` what it
-    answers with, ``total`` what it has counted up to now, ``told`` what earlier turns of ours have
-    told of the CLI's turn that goes on, ``bounds`` what the model may write.
+    and what that has added, None likewise; ``broken_off`` whether it was; ``session_id`` its
+    session's name, ``model`` what it answers with, ``total`` what it has counted up to now,
+    ``told`` what earlier turns of ours have told of the CLI's turn that goes on.
     """
 
     def __init__(self, transport: CLITransport, session_id: str) -> None:
@@ -61,6 +61,7 @@ class Process:
         self.held: list[Held] | None = []
         self.total: Spent | None = None
         self.added: list[Message] | None = None
+        self.broken_off = False
         self.told = Usage()
         self.toolbox = Toolbox()
         self.bounds = Bounds(transport.control, transport.kill, self.toolbox.gate)
@@ -325,10 +326,9 @@ class Process:
 
         Where the model waits for the client's tools, all that was said until then is the turn.
         With ``parks`` it ends there without a result, and ``waiting_for`` says what ``resume``
-        takes; else the CLI's turn is ended, and the process cannot go on.
-
-        Where the model's bound of tokens cuts an answer off, that is the turn, too: ``guarded``,
-        the CLI ends it; else there is no result, and the CLI is killed before it asks again.
+        takes; else the CLI's turn is ended, and the process cannot go on. Where the model's bound
+        of tokens cuts an answer off, that is the turn, too: ``guarded``, the CLI ends it; else
+        there is no result, and the CLI is killed before it asks again.
 
         Raises ``ProcessDied``, and ``InvalidOption`` for content that is not JSON.
         """
@@ -376,12 +376,10 @@ class Process:
     async def _go_on(
         self, run: Run, send: Callable[[], Awaitable[None]], *, parks: bool, guarded: bool
     ) -> AsyncGenerator[SDKMessage, None]:
-        self.held = self.added = None
-        self._in_turn = True
-        recorder = run.recorder
+        self.held, self.added, self.broken_off = None, None, False
+        self._in_turn, recorder = True, run.recorder
         self.bounds.begin(guards=guarded)
-        result: ResultMessage | None = None
-        ending = False
+        result, ending = None, False
         watching = asyncio.get_running_loop().create_task(self._kill_if_it_hangs())
         try:
             await self.bounds.settled()
@@ -390,6 +388,7 @@ class Process:
                 async for message in messages:
                     watching.cancel()
                     recorder.feed(message)
+                    self.broken_off |= recorder.cut_off
                     if isinstance(message, ResultMessage):
                         result = message
                     elif not ending:
@@ -405,6 +404,7 @@ class Process:
                         ending = True
                         if await self._parks(run, parks):
                             return
+                        self.broken_off = True
         except (TypeError, ValueError) as error:
             raise InvalidOption("content", f"The prompt cannot be sent: {error}.") from error
         except Exception as error:
