@@ -275,6 +275,9 @@ class TurnReader:
         said = "; ".join(result.errors or []) or result.result or result.subtype
         status = result.api_error_status
         if said.lower().startswith("prompt is too long"):
+            if self._cut_off:
+                # It would have had the model go on, which a bound of ours keeps it from.
+                return ModelError("The model's answer broke off in the middle. Ask again.")
             return PromptTooLong()
         if status == 401 or (self._error == "authentication_failed" and status != 403):
             return NotLoggedIn(said.rstrip(".") if status else None)

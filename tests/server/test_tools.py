@@ -42,7 +42,7 @@ async def test_results_reach_the_model_by_their_ids_in_any_order(
     answer = await call(*CHAT, json=body)
     assert answer.body["choices"][0]["message"]["content"] == "Rain there, sun here."
     told = {
-        block["tool_use_id"]: block["content"][0]["text"]
+        block["tool_use_id"]: blocks(block["content"])[0]["text"]
         for message in model.main_requests[-1].messages
         for block in blocks(message["content"])
         if block["type"] == "tool_result"
