@@ -22,7 +22,16 @@ from jupyter_ccapi.claude import (
 from jupyter_ccapi.claude.errors import InvalidOption, ModelError
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
 from tests.claude.conftest import MakePool
-from tests.claude.support import asked, conversation_sent, events_of, eventually, held, seen, until
+from tests.claude.support import (
+    PATIENCE,
+    asked,
+    conversation_sent,
+    events_of,
+    eventually,
+    held,
+    seen,
+    until,
+)
 
 COUNTED = Reply(
     "yes",
@@ -83,7 +92,10 @@ async def test_cost_is_that_of_one_turn_in_one_process_or_several(
     model.script(*[COUNTED] * 4)
     costs = [(await conversation.send(word).finish()).cost_usd for word in ("a", "b")]
     # A CLI that takes a conversation up again goes on counting from what it had counted.
-    psutil.Process(pool.pids()[0]).terminate()
+    process = psutil.Process(pool.pids()[0])
+    process.terminate()
+    # It takes a moment to exit, in which it would still take a prompt up.
+    await asyncio.to_thread(psutil.wait_procs, [process], PATIENCE)
     costs.append((await conversation.send("c").finish()).cost_usd)
     psutil.Process(pool.pids()[0]).kill()
     costs.append((await conversation.send("d").finish()).cost_usd)
