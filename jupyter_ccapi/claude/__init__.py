@@ -14,6 +14,7 @@ await pool.close()
 ```
 """
 
+from .asking import Answer
 from .capabilities import Capabilities
 from .cli import CLI, Login, find_cli
 from .conversation import Conversation, Turn, query
@@ -22,6 +23,8 @@ from .errors import ClaudeError
 from .events import (
     AnswerDiscarded,
     Event,
+    PermissionRequest,
+    PermissionResolved,
     RateLimit,
     TextDelta,
     ThinkingDelta,
@@ -46,6 +49,7 @@ __all__ = [
     "CLI",
     "ENDINGS",
     "WARMTHS",
+    "Answer",
     "AnswerDiscarded",
     "Capabilities",
     "ClaudeError",
@@ -55,6 +59,8 @@ __all__ = [
     "Login",
     "Message",
     "Options",
+    "PermissionRequest",
+    "PermissionResolved",
     "Pool",
     "RateLimit",
     "TextDelta",

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from .options import Options
+from .options import Options, allowed_tools
 
 # Options of the SDK that say again what the binding says: with them a process is for one
 # conversation alone.
@@ -33,7 +33,8 @@ def binding_of(options: Options, *, persist: bool) -> Binding | None:
     if not _OWN_PROCESS.isdisjoint(options.sdk):
         return None
     profile: list[Any] = [options.mode, str(options.cwd), options.effort, persist]
-    profile += [options.mode == "agent" and bool(options.tools), dict(options.sdk)]
+    allowed = allowed_tools(options.tools) if options.mode == "agent" and options.tools else None
+    profile += [options.asks, allowed, dict(options.sdk)]
     tools = [tool.definition() for tool in options.tools]
     try:
         return Binding(

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
+from .asking import Allowed, Answer, Asking
 from .errors import (
     ClaudeError,
     ConversationClosed,
@@ -51,6 +53,7 @@ class Turn:
         self.warmth: Warmth | None = None
         self.messages: list[Message] | None = None
         self._stop: Callable[[], None] | None = None
+        self._asking: Asking | None = None
         self._events: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._failure: ClaudeError | None = None
@@ -120,6 +123,14 @@ class Turn:
             else:
                 self._stop()
         await asyncio.wait([self._task])
+
+    def answer(self, request_id: str, answer: Answer) -> None:
+        """Answer a ``PermissionRequest`` of this turn. Raises ``InvalidOption`` where no request of
+        this id waits: the first answer counts.
+        """
+        if self._asking is None:
+            raise InvalidOption("request_id", "The turn does not wait for any permission.")
+        self._asking.answer(request_id, answer)
 
     async def __aenter__(self) -> Self:
         """Read the turn in a block that interrupts it when left early."""
@@ -196,6 +207,7 @@ class Conversation:
         # Whether the CLI's transcript says something else than what was said: the last turn waits
         # for the client's tools, or was cut off.
         self._differs = False
+        self._allowed = Allowed()
         self._slot: Slot | None = None
         self._bound_to: Options | None = None
         self._totals: list[Spent] = []
@@ -313,7 +325,7 @@ class Conversation:
         """The slot with our process: the one we left it in, else another one that takes the
         conversation up; ``cold``: a new one.
         """
-        bound_to = replace(options, model=None, max_tokens=None)
+        bound_to = replace(options, model=None, max_tokens=None, budget_usd=None)
         slot = self._slot if self._persist else None
         if slot is not None and self._serves(slot, bound_to, options, content):
             assert slot.process is not None
@@ -323,13 +335,21 @@ class Conversation:
                 # It may still be writing the transcript that the next one is to read.
                 self._pool.release(slot)
                 await slot.gone.wait()
+            options = self._with_allowed(options)
             wanted = Wanted.of(options, self._next_session(bound_to, history), content, cold=cold)
             self._slot = slot = await self._pool.claim(self.owner, wanted)
             self._bound_to = bound_to
-            await self._pool.prepare(slot, wanted)
+            (await self._pool.prepare(slot, wanted)).asking.allowed = self._allowed
         turn.warmth = slot.warmth
         self._pool.served[slot.warmth] += 1
         return slot
+
+    def _with_allowed(self, options: Options) -> Options:
+        """These options with what was allowed for the conversation, for its next process."""
+        if not self._allowed.rules:
+            return options
+        rules = [*options.sdk.get("allowed_tools", ()), *self._allowed.rules]
+        return replace(options, sdk={**options.sdk, "allowed_tools": rules})
 
     def _next_session(self, bound_to: Options, history: Sequence[Message] | None) -> Session:
         """The session of the CLI's in which another process takes the conversation up.
@@ -374,6 +394,8 @@ class Conversation:
 
     async def _stream(self, turn: Turn, slot: Slot, content: Content, options: Options) -> TurnEnd:
         """Send the prompt and pass the events on."""
+        from .budget import Budget
+
         process = slot.process
         assert process is not None
         await process.switch_model(options.model)
@@ -381,17 +403,18 @@ class Conversation:
         stays = self._persist or slot.binding is not None
         parks = self._parks and self._pool.limits.warm and stays
         said, reader = self._begin(process, content, options, parks=parks)
-        stopping = Stopping(process)
+        stopping = Stopping(process, self._pool.limits.turn_timeout)
+        budget = Budget(process, options.budget_usd, stopping.begin)
+        process.asking.begin(turn._tell, options.cwd or Path.cwd(), stopping.pause)
         # From here on a cancellation would leave the process in the middle of a turn: an
         # interrupt goes to the CLI.
-        turn._stop = stopping.begin
-        limit = asyncio.get_running_loop().call_later(
-            self._pool.limits.turn_timeout, stopping.expire
-        )
+        turn._stop, turn._asking = stopping.begin, process.asking
         end: TurnEnd | None = None
         try:
+            await budget.begin()
             async with aclosing(said) as messages:
                 async for message in messages:
+                    budget.notice(message)
                     for event in reader.feed(message):
                         if not turn.started:
                             self._taken_up(process)
@@ -401,7 +424,7 @@ class Conversation:
                         else:
                             turn._tell(event)
         except ProcessDied:
-            if turn.interrupted or stopping.timed_out:
+            if turn.interrupted or stopping.timed_out or budget.spent:
                 end = reader.interrupted()
             elif slot.closing:
                 raise ConversationClosed("pool") from None
@@ -410,9 +433,10 @@ class Conversation:
             else:
                 raise
         finally:
-            limit.cancel()
-            turn._stop = None
-            stopping.over.set()
+            turn._stop = turn._asking = None
+            budget.end()
+            process.asking.end()
+            stopping.end()
             if reader.total is not None:
                 self._totals.append(reader.total)
                 process.total = reader.total
@@ -420,7 +444,11 @@ class Conversation:
             # The last message of a turn is its result, unless it goes on or was cut off.
             end = reader.waiting() if process.waiting_for else reader.cut_off()
             process.told += end.usage
-        if stopping.timed_out and not turn.interrupted and end.reason == "interrupted":
+        if end.reason != "interrupted" or turn.interrupted:
+            return end
+        if budget.spent:
+            return replace(end, reason="max_budget")
+        if stopping.timed_out:
             raise TurnTimeout(
                 f"The turn took longer than {self._pool.limits.turn_timeout:g} seconds and was "
                 "interrupted. Ask for less at once, or raise the option turn_timeout."

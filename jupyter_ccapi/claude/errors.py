@@ -26,6 +26,8 @@
     * ``ProcessDied``
     * ``TurnTimeout``
 
+  * ``ControlRefused``: the CLI said no to what it was asked beside its turn
+  * ``CannotSnapshot``: the state of a folder's files cannot be kept
   * ``ConversationClosed``
 
 The message of each is a whole sentence for a person: what happened and what to do. The core knows
@@ -180,6 +182,21 @@ class ProcessDied(TurnFailed):
 
 class TurnTimeout(TurnFailed):
     """The turn took longer than it may; it was interrupted."""
+
+
+class ControlRefused(ClaudeError):
+    """The CLI said no to a control request (``subtype``), or does not know it; ``said`` is its
+    answer.
+    """
+
+    def __init__(self, subtype: str, said: str) -> None:
+        self.subtype = subtype
+        self.said = said
+        super().__init__(f"Claude Code did not do what it was asked ({subtype}): {said}")
+
+
+class CannotSnapshot(ClaudeError):
+    """A snapshot of a folder's files cannot be taken, or those that were cannot be used."""
 
 
 class ConversationClosed(ClaudeError):

@@ -114,7 +114,8 @@ class ToolInputDelta:
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """The model calls a tool; ``input`` is complete. With ``client`` it is one of the caller's,
-    and ``name`` is the tool's own; else one of Claude Code's.
+    that whoever reads the turn is to make; else it is made here. ``name`` is the tool's own for
+    all tools of the caller's.
     """
 
     id: str
@@ -125,11 +126,48 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered to the call ``id``; ``content`` is text or Anthropic content blocks."""
+    """What a tool answered to the call ``id``; ``content`` is text or Anthropic content blocks,
+    ``diff`` a unified diff of what an edit has changed.
+    """
 
     id: str
     content: str | list[dict[str, Any]] | None
     is_error: bool
+    diff: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionRequest:
+    """A person is asked whether a tool may run; the turn waits for ``Turn.answer`` meanwhile.
+
+    ``id`` is the tool call's, ``tool`` its name for people (``Bash``, ``run_python``), ``title`` a
+    sentence, ``description`` what the call is about, ``diff`` a unified diff of the edit that it
+    would make. ``scope`` is what would be allowed for the whole conversation, in Claude Code's
+    words: ``Bash(git status *)``.
+    """
+
+    id: str
+    tool: str
+    input: dict[str, Any]
+    title: str
+    description: str
+    diff: str | None
+    scope: str
+
+
+#: How a permission request is answered, and for how long that counts.
+Behavior = Literal["allow", "deny"]
+Scope = Literal["once", "conversation"]
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionResolved:
+    """A permission request was answered; ``message`` is the reason of a denial."""
+
+    id: str
+    behavior: Behavior
+    scope: Scope
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +188,7 @@ class TurnEnd:
     ``seconds`` from the prompt to the end. ``usage`` and ``cost_usd`` are this turn's alone. The
     CLI tells a cost only when the model waits for no tools any more: a turn that ends with
     ``tool_calls`` costs nothing yet, and the one that goes on with it in its process carries all.
+    ``checkpoint`` is the prompt's number in its conversation, from 1, where checkpoints are kept.
     """
 
     reason: EndReason
@@ -161,6 +200,7 @@ class TurnEnd:
     seconds: float
     structured_output: Any = None
     permission_denials: list[Any] = field(default_factory=list)
+    checkpoint: int | None = None
 
 
 #: Any of the above.
@@ -173,6 +213,8 @@ Event = (
     | ToolInputDelta
     | ToolCall
     | ToolResult
+    | PermissionRequest
+    | PermissionResolved
     | RateLimit
     | TurnEnd
 )

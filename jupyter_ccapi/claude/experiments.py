@@ -16,8 +16,8 @@ from uuid import uuid4
 from claude_agent_sdk import ResultMessage
 
 from .capabilities import Capabilities
-from .checkpoints import FilePreview, preview_files
 from .cli import CLI
+from .cli_checkpoints import FilePreview, preview_files, rewind_files
 from .errors import CLIStartFailed
 from .guard import Guard
 from .history import Message, Session
@@ -238,7 +238,7 @@ class _Laboratory:
         able = Capabilities(preview_rewind=True)
         preview = await preview_files(process, self._checkpoint, self._written.parent, able=able)
         unchanged = self._written.read_text() == before
-        await process.rewind_files(self._checkpoint)
+        await rewind_files(process, self._checkpoint)
         expected = FilePreview((self._written,), insertions=0, deletions=2)
         return unchanged and preview == expected and not self._written.exists()
 

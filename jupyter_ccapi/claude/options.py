@@ -1,13 +1,13 @@
 """What a conversation runs with, and how that becomes options of the SDK."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import InvalidOption
-from .tools import SERVER, Tool
+from .tools import SERVER, Tool, client_tool
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions
@@ -29,6 +29,9 @@ _SERVER_SECRETS = (
 
 #: How hard the model may think.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+#: What the CLI is given for the tool by which it asks for permission: it asks over its stdio.
+ASKS_US = "stdio"
 
 # In milliseconds: the CLI's own default, which a variable of the user's may shorten.
 _CALL_TIMEOUT = 100_000_000
@@ -61,7 +64,10 @@ class Options:
     ``effort`` is one of ``EFFORTS``. ``max_tokens`` is the most that the model may write at once
     (None: the CLI's own bound); an answer that it cuts off ends there. ``tools`` are the caller's
     own, which the model calls beside Claude Code's. ``schema`` is a JSON Schema that the answer
-    must fulfil (``TurnEnd.structured_output``); its root is an object. ``sdk`` holds any further
+    must fulfil (``TurnEnd.structured_output``); its root is an object. With ``asks`` whoever reads
+    the turn is asked what Claude Code would ask a person (``PermissionRequest``); else that is
+    denied. ``budget_usd`` is where a turn is ended, by what it has cost until then: the model's
+    message under way is still paid for. ``sdk`` holds any further
     option of ``ClaudeAgentOptions``, by its own name; it wins over what the mode sets, ``env``,
     ``extra_args`` and ``mcp_servers`` entry by entry, and adds to ``allowed_tools``.
     """
@@ -74,6 +80,8 @@ class Options:
     max_tokens: int | None = None
     tools: tuple[Tool, ...] = ()
     schema: Mapping[str, Any] | None = None
+    asks: bool = False
+    budget_usd: float | None = None
     sdk: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -116,10 +124,19 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
         server: dict[str, Any] = {"type": "sdk", "name": SERVER, "instance": None}
         server |= {"alwaysLoad": True, "timeout": _CALL_TIMEOUT}
         chosen["mcp_servers"] = {SERVER: server}
-        chosen["allowed_tools"] = [f"mcp__{SERVER}"]
+        chosen["allowed_tools"] = allowed_tools(options.tools)
+    if options.asks and options.sdk.get("can_use_tool") is None:
+        chosen["permission_prompt_tool_name"] = ASKS_US
     for name, value in options.sdk.items():
         chosen[name] = _joined(name, chosen.get(name), value)
     return ClaudeAgentOptions(**chosen)
+
+
+def allowed_tools(tools: Sequence[Tool]) -> list[str]:
+    """The rules for the caller's tools: whoever offers one allows it, unless it is to be asked."""
+    if any(tool.asks for tool in tools):
+        return [client_tool(tool.name) for tool in tools if not tool.asks]
+    return [f"mcp__{SERVER}"]
 
 
 def check_model(name: str | None) -> None:

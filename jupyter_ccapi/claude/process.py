@@ -23,14 +23,15 @@ from claude_agent_sdk import (
 )
 from claude_agent_sdk import Message as SDKMessage
 
+from .asking import Asking
 from .bounds import Bounds
 from .capabilities import Capabilities
 from .dialogue import Dialogue
-from .errors import CLIStartFailed, InvalidOption, ProcessDied
+from .errors import CLIStartFailed, ControlRefused, InvalidOption, ProcessDied
 from .events import Spent, Usage
 from .guard import Guard
 from .history import STRUCTURED, Content, Held, Message, Way, way_to
-from .options import check_model
+from .options import ASKS_US, check_model
 from .parking import OpenCalls, Run, results_for
 from .recording import Recorder
 from .tools import SERVER, Tool, Toolbox
@@ -38,8 +39,6 @@ from .transport import CLITransport
 
 # How long a CLI may take to answer what it answers in milliseconds; then it hangs and is killed.
 _ANSWER_PATIENCE = 5.0
-# As many files as a conversation has changed are written for it.
-_REWIND_PATIENCE = 30.0
 # The CLI asks for calls a few milliseconds after the model has written them.
 _CALL_PATIENCE = 1.0
 # A prompt with this is added to the history, and the model is not asked.
@@ -64,6 +63,7 @@ class Process:
         self.broken_off = False
         self.told = Usage()
         self.toolbox = Toolbox()
+        self.asking = Asking()
         self.bounds = Bounds(transport.control, transport.kill, self.toolbox.gate)
         self._transport = transport
         self._calls = OpenCalls(transport.write, self.toolbox)
@@ -84,7 +84,7 @@ class Process:
         process's environment. Raises ``CLIStartFailed``.
         """
         # The CLI is to ask us; the client sees to that only over the SDK's own transport.
-        asking = "stdio" if options.can_use_tool else options.permission_prompt_tool_name
+        asking = ASKS_US if options.can_use_tool else options.permission_prompt_tool_name
         chosen = replace(options, permission_prompt_tool_name=asking)
         transport = CLITransport(chosen, guard, inherited)
         process = cls(transport, session_id)
@@ -120,9 +120,14 @@ class Process:
         hooks["PreToolUse"] = [*hooks.get("PreToolUse", ()), waits]
         self._transport.bind(fields)
         self._transport.intercept(self._calls.take, self.bounds.notice)
-        self._client = ClaudeSDKClient(
-            replace(options, mcp_servers=servers, hooks=hooks), self._transport
-        )
+        chosen = replace(options, mcp_servers=servers, hooks=hooks)
+        if options.permission_prompt_tool_name == ASKS_US:
+            asks = options.can_use_tool or self.asking.ask
+            # The CLI itself has the rules; the SDK would only warn of them.
+            chosen = replace(
+                chosen, can_use_tool=asks, permission_prompt_tool_name=None, allowed_tools=[]
+            )
+        self._client = ClaudeSDKClient(chosen, self._transport)
         self._talks = Dialogue(self._client)
         connecting = asyncio.create_task(self._client.connect())
         try:
@@ -186,32 +191,20 @@ class Process:
         await self.hold([Message("user", "Hello")])
         await self.hold([])
 
-    async def preview_rewind(self, checkpoint: str) -> dict[str, Any]:
-        """Ask what ``rewind_files`` would change: ``filesChanged``, ``insertions``, ``deletions``.
-
-        ``dry_run`` is not public: a CLI that does not know it may rewind. Raises as
-        ``rewind_files`` does.
+    async def control(
+        self, subtype: str, *, patience: float = _ANSWER_PATIENCE, **fields: Any
+    ) -> dict[str, Any]:
+        """Ask the CLI something beside its turn. Raises ``ControlRefused`` where it says no, and
+        ``ProcessDied``.
         """
-        asking = self._transport.control("rewind_files", user_message_id=checkpoint, dry_run=True)
-        answer: dict[str, Any] = await self._about(checkpoint, asking)
-        if answer.get("canRewind") is not True:
-            raise _no_checkpoint(checkpoint, answer.get("error"))
-        return answer
-
-    async def rewind_files(self, checkpoint: str) -> None:
-        """Put the files that the CLI's tools have changed back to before the prompt with this
-        uuid. Raises ``InvalidOption`` where the CLI has no such checkpoint, and ``ProcessDied``.
-        """
-        await self._about(checkpoint, self._connected.rewind_files(checkpoint))
-
-    async def _about(self, checkpoint: str, asking: Awaitable[Any]) -> Any:
         try:
-            async with asyncio.timeout(_REWIND_PATIENCE):
-                return await asking
+            async with asyncio.timeout(patience):
+                answer: dict[str, Any] = await self._transport.control(subtype, **fields)
+                return answer
+        except ControlRefused:
+            raise
         except Exception as error:
-            if isinstance(error, TimeoutError) or not self.alive:
-                raise await self._died() from error
-            raise _no_checkpoint(checkpoint, error) from error
+            raise await self._died() from error
 
     async def _cut(self, uuid: str, held: Sequence[Held]) -> None:
         last = next(one.uuid for one in reversed(held) if one.message.role == "user")
@@ -492,9 +485,3 @@ class Process:
     def kill(self) -> None:
         """End the process at once; ``close()`` must still be awaited."""
         self._transport.kill()
-
-
-def _no_checkpoint(checkpoint: str, said: object) -> InvalidOption:
-    return InvalidOption(
-        "checkpoint", f"Claude Code cannot rewind the files to {checkpoint!r}: {said}"
-    )

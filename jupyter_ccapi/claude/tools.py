@@ -27,7 +27,7 @@ class Tool:
     the ``tool_result`` blocks, in any order.
 
     ``parallel`` lets the model's calls run at once; else they run one after another, and of the
-    client's only the first of a message is made.
+    client's only the first of a message is made. With ``asks`` a person is asked before it runs.
     """
 
     name: str
@@ -35,10 +35,12 @@ class Tool:
     input_schema: Mapping[str, Any]
     handler: Handler | None = field(default=None, compare=False)
     parallel: bool = True
+    asks: bool = False
 
     def definition(self) -> list[Any]:
         """What the model is told of it, as plain data."""
-        return [self.name, self.description, dict(self.input_schema), self.parallel]
+        schema = dict(self.input_schema)
+        return [self.name, self.description, schema, self.parallel, self.asks]
 
 
 def client_tool(name: str) -> str:

@@ -61,7 +61,7 @@ class ToolStream:
             if not self.answer:
                 yield from self._piece(call, "{}")
         elif not self._calls.is_client(name):
-            yield ToolCall(call, name, given)
+            yield ToolCall(call, plain_name(name) or name, given)
         elif self._calls.makes(call, name):
             yield from self._tell(ToolCall(call, plain_name(name) or name, given, client=True))
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from claude_agent_sdk import (
@@ -19,6 +20,7 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
+from .edits import made
 from .errors import (
     ClaudeError,
     ModelError,
@@ -81,6 +83,7 @@ class TurnReader:
     ) -> None:
         options = options or Options()
         self.total: Spent | None = None
+        self._folder = options.cwd or Path.cwd()
         self._goes_on = goes_on
         self._tools = ToolStream(
             ClientCalls(options.tools),
@@ -130,7 +133,8 @@ class TurnReader:
             case UserMessage(parent_tool_use_id=None, content=list(blocks)):
                 for block in blocks:
                     if isinstance(block, ToolResultBlock):
-                        yield from self._result(block)
+                        about = message.tool_use_result if len(blocks) == 1 else None
+                        yield from self._result(block, made(about, self._folder))
             case RateLimitEvent(rate_limit_info=info):
                 self._resets_at = info.resets_at
                 yield RateLimit(info.status, info.resets_at, info.rate_limit_type)
@@ -154,11 +158,11 @@ class TurnReader:
         """The end of a turn whose model waits for the client's tools."""
         return self._turn_end("tool_calls", self._usage + self._message_usage)
 
-    def _result(self, block: ToolResultBlock) -> Iterator[Event]:
+    def _result(self, block: ToolResultBlock, diff: str | None) -> Iterator[Event]:
         if self._tools.concerns(block.tool_use_id):
             yield from self._tools.result(block.tool_use_id, failed=bool(block.is_error))
         else:
-            yield ToolResult(block.tool_use_id, block.content, bool(block.is_error))
+            yield ToolResult(block.tool_use_id, block.content, bool(block.is_error), diff)
 
     def _message(self, message: AssistantMessage) -> Iterator[Event]:
         """Read a whole message, or one block of it; its text has been streamed already, unless

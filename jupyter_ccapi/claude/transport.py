@@ -23,6 +23,7 @@ from claude_agent_sdk import __version__ as sdk_version
 # tests/claude/test_sdk_seams.py fails when it moves.
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
+from .errors import ControlRefused
 from .guard import MARK, Guard
 from .options import clean_environment
 
@@ -175,8 +176,8 @@ class CLITransport(Transport):
     async def control(self, subtype: str, **fields: Any) -> dict[str, Any]:
         """Send a control request that the SDK's client does not know, and wait for the answer.
 
-        Raises ``CLIConnectionError`` where the CLI refuses it or is gone. The client must be
-        connected: it reads what the CLI says.
+        Raises ``ControlRefused`` where the CLI says no, and ``CLIConnectionError`` where it is
+        gone. The client must be connected: it reads what the CLI says.
         """
         name = f"ccapi_{uuid4().hex}"
         self._asked[name] = future = asyncio.get_running_loop().create_future()
@@ -190,7 +191,7 @@ class CLITransport(Transport):
         finally:
             self._asked.pop(name, None)
         if answer.get("subtype") != "success":
-            raise CLIConnectionError(f"Claude Code refused {subtype}: {answer.get('error')}")
+            raise ControlRefused(subtype, str(answer.get("error")))
         return dict(answer.get("response") or {})
 
     def when_ended(self, call: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of files: what a rewind would change, told without changing it.
+"""The CLI's own checkpoints of files: for a folder that cannot be snapshotted.
 
 The CLI keeps copies of the files that its own tools (Write, Edit, NotebookEdit) change, one
 checkpoint for each prompt, by the prompt's uuid. It needs ``enable_file_checkpointing``, and a
@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from .capabilities import Capabilities
-from .errors import ClaudeError, InvalidOption
+from .errors import ClaudeError, ControlRefused, InvalidOption
 from .process import Process
 
+# As many files as a conversation has changed are written for it, in seconds.
+_PATIENCE = 30.0
 # A folder with more than this is not copied to find out what a rewind would change.
 _MOST_BYTES = 256 * 1024 * 1024
 _MOST_FILES = 20_000
@@ -47,7 +50,10 @@ async def preview_files(
     large for that, and ``ProcessDied``.
     """
     if able.preview_rewind:
-        said = await process.preview_rewind(checkpoint)
+        # `dry_run` is not public: a CLI that does not know it may rewind.
+        said = await _about(process, checkpoint, dry_run=True)
+        if said.get("canRewind") is not True:
+            raise _no_checkpoint(checkpoint, said.get("error"))
         files = sorted(Path(name) for name in said.get("filesChanged") or ())
         return FilePreview(tuple(files), said.get("insertions", 0), said.get("deletions", 0))
     trying = asyncio.create_task(_try(process, checkpoint, folder))
@@ -56,6 +62,28 @@ async def preview_files(
     finally:
         await asyncio.wait([trying])
     return trying.result()
+
+
+async def rewind_files(process: Process, checkpoint: str) -> None:
+    """Put the files that the CLI's tools have changed back to before the prompt with this uuid.
+    Raises ``InvalidOption`` where the CLI has no such checkpoint, and ``ProcessDied``.
+    """
+    await _about(process, checkpoint)
+
+
+async def _about(process: Process, checkpoint: str, **how: bool) -> dict[str, Any]:
+    try:
+        return await process.control(
+            "rewind_files", patience=_PATIENCE, user_message_id=checkpoint, **how
+        )
+    except ControlRefused as refusal:
+        raise _no_checkpoint(checkpoint, refusal.said) from refusal
+
+
+def _no_checkpoint(checkpoint: str, said: object) -> InvalidOption:
+    return InvalidOption(
+        "checkpoint", f"Claude Code cannot rewind the files to {checkpoint!r}: {said}"
+    )
 
 
 async def _try(process: Process, checkpoint: str, folder: Path) -> FilePreview:
@@ -69,7 +97,7 @@ async def _try(process: Process, checkpoint: str, folder: Path) -> FilePreview:
         await asyncio.to_thread(shutil.rmtree, kept)
         raise
     try:
-        await process.rewind_files(checkpoint)
+        await rewind_files(process, checkpoint)
         return await asyncio.to_thread(before.compare)
     finally:
         await asyncio.to_thread(before.put_back)

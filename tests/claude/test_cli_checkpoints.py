@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from claude_agent_sdk import AssistantMessage, ResultMessage
 
-from jupyter_ccapi.claude import Options, checkpoints, find_cli
+from jupyter_ccapi.claude import Options, cli_checkpoints, find_cli
 from jupyter_ccapi.claude.capabilities import PUBLIC
-from jupyter_ccapi.claude.checkpoints import FilePreview, preview_files
+from jupyter_ccapi.claude.cli_checkpoints import FilePreview, preview_files, rewind_files
 from jupyter_ccapi.claude.errors import ClaudeError, CLIStartFailed, InvalidOption, ProcessDied
 from jupyter_ccapi.claude.guard import Guard
 from jupyter_ccapi.claude.history import Message, Session
@@ -128,7 +128,7 @@ async def test_a_preview_tells_what_a_rewind_does_and_changes_nothing(
     assert script.read_text() == "one\n2\n2.75\nthree\n"
     assert model.main_requests[-1].tool_results[0].error is False
     # And the checkpoint is still good.
-    await process.rewind_files(checkpoint)
+    await rewind_files(process, checkpoint)
     assert script.read_text() == "one\ntwo\nthree\n"
     assert not made.exists()
 
@@ -199,7 +199,7 @@ async def test_no_folder_is_copied_that_is_too_large(
     before = look(project)
     for name, most in (("_MOST_BYTES", 2000), ("_MOST_FILES", 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoints, name, most)
+            patch.setattr(cli_checkpoints, name, most)
             with pytest.raises(InvalidOption, match="holds too much") as caught:
                 await preview_files(process, checkpoint, project, able=PUBLIC)
             assert caught.value.field == "folder"
@@ -215,15 +215,14 @@ async def test_the_files_are_put_back_whatever_goes_wrong(
     project = home / "project"
     checkpoint = await edit_much(process, model, project)
     before = look(project)
-    rewind = process.rewind_files
 
-    async def cancelled(checkpoint: str) -> None:
-        await rewind(checkpoint)
+    async def cancelled(process: Process, checkpoint: str) -> None:
+        await rewind_files(process, checkpoint)
         shutil.rmtree(project / "new folder")
         trying.cancel()
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(process, "rewind_files", cancelled)
+    monkeypatch.setattr(cli_checkpoints, "rewind_files", cancelled)
     trying = asyncio.create_task(preview_files(process, checkpoint, project, able=PUBLIC))
     with pytest.raises(asyncio.CancelledError):
         await trying
@@ -233,18 +232,18 @@ async def test_the_files_are_put_back_whatever_goes_wrong(
         assert look(project) != before
         raise MemoryError
 
-    monkeypatch.setattr(process, "rewind_files", rewind)
-    monkeypatch.setattr(checkpoints, "_count", fail)
+    monkeypatch.setattr(cli_checkpoints, "rewind_files", rewind_files)
+    monkeypatch.setattr(cli_checkpoints, "_count", fail)
     with pytest.raises(MemoryError):
         await preview_files(process, checkpoint, project, able=PUBLIC)
     assert look(project) == before
 
-    async def dies(checkpoint: str) -> None:
-        await rewind(checkpoint)
+    async def dies(process: Process, checkpoint: str) -> None:
+        await rewind_files(process, checkpoint)
         process.kill()
-        await rewind(checkpoint)
+        await rewind_files(process, checkpoint)
 
-    monkeypatch.setattr(process, "rewind_files", dies)
+    monkeypatch.setattr(cli_checkpoints, "rewind_files", dies)
     with pytest.raises(ProcessDied):
         await preview_files(process, checkpoint, project, able=PUBLIC)
     assert look(project) == before
@@ -258,14 +257,13 @@ async def test_the_copies_stay_where_a_file_cannot_be_put_back(
     monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp"))
     project = home / "project"
     checkpoint = await edit_much(process, model, project)
-    rewind = process.rewind_files
 
-    async def blocked(checkpoint: str) -> None:
+    async def blocked(process: Process, checkpoint: str) -> None:
         """A folder stands where a file is to come back to."""
-        await rewind(checkpoint)
+        await rewind_files(process, checkpoint)
         (project / "new folder" / "deep" / "made.txt").mkdir(parents=True)
 
-    monkeypatch.setattr(process, "rewind_files", blocked)
+    monkeypatch.setattr(cli_checkpoints, "rewind_files", blocked)
     with pytest.raises(ClaudeError, match="Copies of them are in") as caught:
         await preview_files(process, checkpoint, project, able=PUBLIC)
     (kept,) = (home / "tmp").glob("ccapi-preview-*")
@@ -283,7 +281,7 @@ async def test_without_a_transcript_there_are_no_checkpoints(
     try:
         checkpoint, _ = await turn(process, f"[[write {home / 'project' / 'a.txt'} one]]")
         with pytest.raises(InvalidOption, match="No file checkpoint found"):
-            await process.rewind_files(checkpoint)
+            await rewind_files(process, checkpoint)
     finally:
         await process.close()
 
@@ -330,9 +328,9 @@ async def test_a_fork_keeps_the_checkpoints(
     second, _ = await turn(process, f"[[write {project / 'b.txt'} two]]")
     forked = await launcher.fork_at(find_cli(), editing, process.session_id, kept)
     try:
-        await forked.rewind_files(second)
+        await rewind_files(forked, second)
         assert list(look(project)) == [str(project / "a.txt")]
-        await forked.rewind_files(first)
+        await rewind_files(forked, first)
         assert look(project) == {}
     finally:
         await forked.close()
