@@ -51,6 +51,13 @@ class CoreOptions(HasTraits):
         504, a cell fails.""",
     ).tag(config=True)
 
+    max_concurrent_sessions = Int(
+        4,
+        min=1,
+        help="""How many Claude Code processes may run at once, those included that wait for the
+        next request. Each takes 110 to 240 MB; where memory is short there are fewer.""",
+    ).tag(config=True)
+
 
 class ServerOptions(CoreOptions):
     """What an administrator or user of the server can set."""
@@ -79,13 +86,6 @@ class ServerOptions(CoreOptions):
         value_trait=Unicode(),
         help="""Environment variables for the Claude Code processes, over those of the server:
         {"ANTHROPIC_BASE_URL": "https://gateway.example"}.""",
-    ).tag(config=True)
-
-    max_concurrent_sessions = Int(
-        4,
-        min=1,
-        help="""How many Claude Code processes may run at once, those included that wait for the
-        next request. Each takes 110 to 240 MB; where memory is short there are fewer.""",
     ).tag(config=True)
 
     spares = Int(
@@ -235,4 +235,20 @@ class NotebookOptions(CoreOptions):
 
     updates_per_second = Float(
         12.0, min=0.5, max=60.0, help="""How often a streaming answer is drawn anew."""
+    ).tag(config=True)
+
+    budget_usd = Float(
+        5.0,
+        min=0.0,
+        help="""What a cell in agent mode may spend, in USD, that says nothing with --budget;
+        0 sets no bound. The turn is ended when it has cost so much.""",
+    ).tag(config=True)
+
+    approvals = Enum(
+        ["auto", "widget", "input", "deny"],
+        "auto",
+        help="""How a person is asked for permission: by buttons below the cell (`widget`), by a
+        line of text (`input`), or not at all (`deny`). `auto`: by buttons where ipykernel delivers
+        a click while a cell runs (7.4), by text elsewhere, and not at all where a notebook is run
+        without a person.""",
     ).tag(config=True)

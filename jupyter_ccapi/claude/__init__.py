@@ -17,7 +17,7 @@ await pool.close()
 from .asking import Answer
 from .capabilities import Capabilities
 from .cli import CLI, Login, find_cli
-from .conversation import Conversation, Turn, query
+from .conversation import Conversation, query
 from .counting import count_tokens
 from .errors import ClaudeError
 from .events import (
@@ -43,6 +43,7 @@ from .options import Options
 from .pool import Pool
 from .slots import ENDINGS, WARMTHS
 from .tools import Tool, client_tool, plain_name
+from .turn import Turn
 
 __all__ = [
     "ALIASES",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .edits import proposed
+from .edits import EDITING, proposed
 from .errors import InvalidOption
 from .events import Behavior, Event, PermissionRequest, PermissionResolved, Scope
 from .tools import plain_name
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from claude_agent_sdk.types import PermissionRuleValue
 
 # One rule holds for all of Claude Code's tools that change files: any within its folder.
-_EDITS = ("Edit", "Write", "NotebookEdit", "MultiEdit")
 _WITHIN = "**"
 _NOBODY = "Nobody could be asked for permission at this time."
 _STOPPED = "The turn was stopped before the question was answered."
@@ -153,7 +152,7 @@ def _rules(
     ]
     if suggested:
         return suggested
-    if tool in _EDITS:
+    if tool in EDITING:
         return [PermissionRuleValue("Edit", _WITHIN)]
     command = given.get("command")
     if tool == "Bash" and isinstance(command, str):

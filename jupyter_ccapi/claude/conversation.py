@@ -1,31 +1,33 @@
 """Conversations and their turns: what the rest of the project talks to."""
 
 import asyncio
-import logging
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from .asking import Allowed, Answer, Asking
+from .asking import Allowed
 from .errors import (
     ClaudeError,
     ConversationClosed,
     InvalidOption,
     ProcessDied,
-    TurnFailed,
+    RewindRefused,
     TurnTimeout,
 )
-from .events import Event, Spent, TurnEnd, Usage
+from .events import Spent, TurnEnd, Usage
+from .forking import fork_after, head_before, read_messages
 from .history import Content, Message, Session, as_said, settle
 from .options import Options
 from .pool import Pool
-from .slots import Slot, Wanted, Warmth
+from .record import Pointer
+from .rewinding import Rewinder
+from .slots import Slot, Wanted
 from .stopping import Stopping
+from .timeline import Timeline
+from .turn import Turn
 
 if TYPE_CHECKING:
     from claude_agent_sdk import Message as SDKMessage
@@ -33,138 +35,7 @@ if TYPE_CHECKING:
     from .process import Process
     from .translate import TurnReader
 
-logger = logging.getLogger(__name__)
-
-
-class Turn:
-    """One prompt on its way. Iterate over it for its events; the last is a ``TurnEnd``.
-
-    A turn runs by itself, whether or not somebody reads it. ``async with turn:`` interrupts it
-    when the block is left before the end, so that nobody pays for an answer that nobody reads.
-    ``started`` is whether the CLI took the prompt up, ``warmth`` how it came to its process.
-    ``messages`` are, after the end, the prompt and all that the turn has added to it, as the model
-    knows them: a history that goes on is the old one and these; None where that is in doubt.
-    """
-
-    def __init__(self, run: "Callable[[Turn], Coroutine[Any, Any, TurnEnd]]") -> None:
-        self.end: TurnEnd | None = None
-        self.interrupted = False
-        self.started = False
-        self.warmth: Warmth | None = None
-        self.messages: list[Message] | None = None
-        self._stop: Callable[[], None] | None = None
-        self._asking: Asking | None = None
-        self._events: deque[Event] = deque()
-        self._arrived = asyncio.Event()
-        self._failure: ClaudeError | None = None
-        self._told = False
-        self._task = asyncio.get_running_loop().create_task(run(self))
-        # Not in the task itself: one that is cancelled before its first step never runs.
-        self._task.add_done_callback(self._settle)
-
-    def __aiter__(self) -> Self:
-        """Iterate over the events that have not been read yet."""
-        return self
-
-    async def __anext__(self) -> Event:
-        """The next event. Raises ``ClaudeError`` where the turn failed. Cancelling the wait loses
-        nothing.
-        """
-        waited = await self._wait()
-        if self._events:
-            return self._events.popleft()
-        if waited and self.end is not None:
-            return self.end  # another reader took it, and this one waits for it too
-        raise StopAsyncIteration
-
-    async def read(self) -> list[Event]:
-        """All events that have come since the last one was read, at least one; none at all once
-        the turn is over. Raises and may be cancelled as iterating does.
-        """
-        await self._wait()
-        events = list(self._events)
-        self._events.clear()
-        return events
-
-    async def _wait(self) -> bool:
-        """Wait for an event or for the end, and say whether that took waiting."""
-        waited = False
-        while not self._events:
-            if self._failure is not None and (waited or not self._told):
-                self._told = True
-                raise self._failure
-            if self.end is not None or self._failure is not None:
-                break
-            waited = True
-            self._arrived.clear()
-            await self._arrived.wait()
-        return waited
-
-    def _tell(self, event: Event) -> None:
-        self._events.append(event)
-        self._arrived.set()
-
-    async def finish(self) -> TurnEnd:
-        """Wait for the end and return it. Raises ``ClaudeError`` where the turn failed."""
-        await asyncio.wait([self._task])
-        if self._failure is not None:
-            raise self._failure
-        assert self.end is not None
-        return self.end
-
-    async def interrupt(self) -> None:
-        """End the turn, not the conversation; its ``TurnEnd`` says ``interrupted``. Returns when
-        it has ended. Cancelling the wait takes nothing back.
-        """
-        if not self._task.done():
-            self.interrupted = True
-            if self._stop is None:
-                self._task.cancel()
-            else:
-                self._stop()
-        await asyncio.wait([self._task])
-
-    def answer(self, request_id: str, answer: Answer) -> None:
-        """Answer a ``PermissionRequest`` of this turn. Raises ``InvalidOption`` where no request of
-        this id waits: the first answer counts.
-        """
-        if self._asking is None:
-            raise InvalidOption("request_id", "The turn does not wait for any permission.")
-        self._asking.answer(request_id, answer)
-
-    async def __aenter__(self) -> Self:
-        """Read the turn in a block that interrupts it when left early."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Interrupt the turn unless it is over."""
-        await self.interrupt()
-
-    def _settle(self, task: "asyncio.Task[TurnEnd]") -> None:
-        """Say how the turn ended."""
-        outcome: TurnEnd | ClaudeError
-        if task.cancelled():
-            outcome = _interrupted() if self.interrupted else ConversationClosed()
-        elif (error := task.exception()) is None:
-            outcome = task.result()
-        elif isinstance(error, ClaudeError):
-            outcome = error
-        else:
-            logger.error("A turn failed in a way that nobody foresaw", exc_info=error)
-            outcome = TurnFailed(
-                "The turn failed inside jupyter_ccapi; the log of the server or kernel says more."
-            )
-        if isinstance(outcome, TurnEnd):
-            self.end = outcome
-            self._tell(outcome)
-        else:
-            self._failure = outcome
-            self._arrived.set()
+T = TypeVar("T")
 
 
 class Conversation:
@@ -176,7 +47,8 @@ class Conversation:
 
     ``options`` may be replaced between turns. The model is switched live; what a process is bound
     to (system prompt, tools, schema, mode, folder) moves the conversation to another process, which
-    then holds the same history. ``id`` stays, over all sessions of the CLI.
+    then holds the same history. ``id`` stays, over all sessions of the CLI. With a ``timeline``
+    each prompt is a checkpoint, and it goes on where that says that it stands.
     """
 
     def __init__(
@@ -188,8 +60,11 @@ class Conversation:
         history: Sequence[Message] = (),
         persist: bool = True,
         parks: bool = True,
+        id: str | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
-        self.id = str(uuid4())
+        self.id = id or str(uuid4())
+        self.timeline = timeline
         self.options = options or Options()
         self.owner = owner
         self.turns = 0
@@ -202,7 +77,7 @@ class Conversation:
         self._history: Sequence[Message] | None = tuple(history)
         # The CLI's session that holds it, and whether that has an answer in its transcript, which
         # must not get lost unnoticed.
-        self._session = self.id
+        self._session = str(uuid4()) if id else self.id
         self._answered = False
         # Whether the CLI's transcript says something else than what was said: the last turn waits
         # for the client's tools, or was cut off.
@@ -214,6 +89,8 @@ class Conversation:
         self._lock = asyncio.Lock()
         self._current: Turn | None = None
         self._closed = False
+        if timeline is not None and timeline.record.head is not None:
+            self._stand(timeline.record.head)
 
     def send(self, content: Content) -> Turn:
         """Send a prompt: text, or Anthropic content blocks, with the options as they are now.
@@ -256,7 +133,7 @@ class Conversation:
                 raise ConversationClosed()
             self._current = turn
             try:
-                end = await self._answer(turn, content, options)
+                end = await self._checkpointed(turn, content, options)
             except BaseException as error:
                 self._let_go()
                 if isinstance(error, ClaudeError) and error.spent is not None:
@@ -267,6 +144,94 @@ class Conversation:
             self.turns += 1
             self._count(end)
             return end
+
+    async def _checkpointed(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
+        """Run a turn between the snapshots before and after it."""
+        timeline = self.timeline
+        if timeline is None:
+            return await self._answer(turn, content, options)
+        await Rewinder(timeline, self).recover()
+        number = await timeline.begin(_words(content))
+        try:
+            end = await self._answer(turn, content, options)
+        finally:
+            await timeline.end(
+                number,
+                anchor=turn.anchor if turn.started else None,
+                head=self.head,
+                edited=turn.edited,
+                variables=turn.variables,
+            )
+        return replace(end, checkpoint=number)
+
+    @property
+    def head(self) -> Pointer:
+        """Where it stands: in which session of the CLI's, and whether that has an answer."""
+        return {"session": self._session, "answered": self._answered or self._history is None}
+
+    async def before(self, anchor: Pointer) -> Pointer:
+        """Where it would stand just before a prompt; see ``rewinding.Talk``."""
+        return await asyncio.to_thread(head_before, anchor)
+
+    async def go(self, head: Pointer) -> None:
+        """Stand there from the next turn on, in a process of its own."""
+        if self._slot is not None:
+            self._pool.release(self._slot)
+            await self._slot.gone.wait()
+        self._stand(head)
+
+    def _stand(self, head: Pointer) -> None:
+        self._session, self._answered = str(head["session"]), bool(head["answered"])
+        self._history = None if self._answered else ()
+        self._differs = False
+
+    async def rewind_own_files(self, anchor: Pointer) -> None:
+        """Have Claude Code put back what its own tools have changed since a prompt."""
+        from .cli_checkpoints import rewind_files
+
+        session = Session(str(anchor["session"]), None, known=True)
+        wanted = Wanted.of(self.options, session, cold=True)
+        slot = await self._pool.claim(self.owner, wanted)
+        try:
+            process = await self._pool.prepare(slot, wanted)
+            await rewind_files(process, str(anchor["prompt"]))
+        finally:
+            self._pool.release(slot)
+            await slot.gone.wait()
+
+    async def rewinding(self, act: Callable[[Rewinder], Awaitable[T]]) -> T:
+        """Do something with the checkpoints while no turn runs. Raises ``RewindRefused`` while one
+        does, and where no checkpoints are kept.
+        """
+        if self.timeline is None:
+            raise RewindRefused("No checkpoints are kept of this conversation.")
+        if self._lock.locked():
+            raise RewindRefused("A turn is running in this conversation: stop it first.")
+        async with self._lock:
+            return await act(Rewinder(self.timeline, self))
+
+    async def fork(self, id: str, number: int | None = None) -> None:
+        """Keep a copy of it under another id, as it was just before prompt ``number`` (None: as it
+        is). Raises ``RewindRefused``.
+        """
+
+        async def copy(rewinder: Rewinder) -> None:
+            assert self.timeline is not None
+            if number is not None:
+                head = await rewinder.head_before(number)
+            elif self.head["answered"]:
+                cwd = self.options.cwd or Path.cwd()
+                head = await asyncio.to_thread(fork_after, self._session, cwd)
+            else:
+                head = {"session": str(uuid4()), "answered": False}
+            await self.timeline.fork(id, head, number)
+
+        await self.rewinding(copy)
+
+    async def messages(self) -> list[Message]:
+        """All that was said in it, from the CLI's transcript."""
+        cwd = self.options.cwd or Path.cwd()
+        return await asyncio.to_thread(read_messages, self._session, cwd)
 
     def _count(self, end: TurnEnd) -> None:
         self.usage += end.usage
@@ -418,11 +383,19 @@ class Conversation:
                     for event in reader.feed(message):
                         if not turn.started:
                             self._taken_up(process)
+                        if not turn.started:
+                            cwd = str(options.cwd or Path.cwd())
+                            turn.anchor = {
+                                "session": process.session_id,
+                                "prompt": process.prompt,
+                                "cwd": cwd,
+                            }
                         turn.started = True
                         if isinstance(event, TurnEnd):
                             end = event
                         else:
                             turn._tell(event)
+                            turn.note(event)
         except ProcessDied:
             if turn.interrupted or stopping.timed_out or budget.spent:
                 end = reader.interrupted()
@@ -493,6 +466,9 @@ def _is_blank(content: Content) -> bool:
     return all(b.get("type") == "text" and not str(b.get("text") or "").strip() for b in blocks)
 
 
-def _interrupted() -> TurnEnd:
-    """The end of a turn that was stopped before the CLI was told of it."""
-    return TurnEnd("interrupted", "", None, "", Usage(), 0.0, 0.0)
+def _words(content: Content) -> str:
+    """What a person has written of a prompt: what goes with it stands before that."""
+    if isinstance(content, str):
+        return content
+    texts = [str(block.get("text")) for block in content if block.get("type") == "text"]
+    return texts[-1] if texts else ""

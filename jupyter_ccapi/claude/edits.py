@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+#: Claude Code's tools that change files.
+EDITING = ("Edit", "Write", "NotebookEdit", "MultiEdit")
+
 # A diff is for a person to read: a file that is larger is not compared, and what is longer is cut.
 _MOST_BYTES = 2 * 1024 * 1024
 _MOST_LINES = 2_000

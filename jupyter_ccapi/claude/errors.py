@@ -28,12 +28,14 @@
 
   * ``ControlRefused``: the CLI said no to what it was asked beside its turn
   * ``CannotSnapshot``: the state of a folder's files cannot be kept
+  * ``RewindRefused``: a rewind cannot be done, and nothing was
   * ``ConversationClosed``
 
 The message of each is a whole sentence for a person: what happened and what to do. The core knows
 no HTTP; ``jupyter_ccapi.openai.errors`` alone says which status each becomes.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -197,6 +199,16 @@ class ControlRefused(ClaudeError):
 
 class CannotSnapshot(ClaudeError):
     """A snapshot of a folder's files cannot be taken, or those that were cannot be used."""
+
+
+class RewindRefused(ClaudeError):
+    """A rewind cannot be done as asked, and nothing was; ``conflicts`` are the files that another
+    hand has changed.
+    """
+
+    def __init__(self, message: str, *, conflicts: Sequence[str] = ()) -> None:
+        self.conflicts = tuple(conflicts)
+        super().__init__(message)
 
 
 class ConversationClosed(ClaudeError):

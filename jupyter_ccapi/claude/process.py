@@ -50,12 +50,14 @@ class Process:
 
     ``held`` is what it holds, None where that is in doubt; ``added`` the prompt of its last turn
     and what that has added, None likewise; ``broken_off`` whether it was; ``session_id`` its
-    session's name, ``model`` what it answers with, ``total`` what it has counted up to now,
-    ``told`` what earlier turns of ours have told of the CLI's turn that goes on.
+    session's name, ``prompt`` its last prompt's, ``model`` what it answers with, ``total`` what it
+    has counted up to now, ``told`` what earlier turns of ours have told of the CLI's turn that goes
+    on.
     """
 
     def __init__(self, transport: CLITransport, session_id: str) -> None:
         self.session_id = session_id
+        self.prompt = ""
         self.model: str | None = None
         self.held: list[Held] | None = []
         self.total: Spent | None = None
@@ -326,7 +328,7 @@ class Process:
         Raises ``ProcessDied``, and ``InvalidOption`` for content that is not JSON.
         """
         # An id of our own on each prompt: the CLI's checkpoints and results go by it.
-        uuid = str(uuid4())
+        self.prompt = uuid = str(uuid4())
         recorder = Recorder(self.toolbox.client_calls())
         run = Run(uuid, self.held, Held(Message("user", content), uuid), recorder)
         self._calls.forget()

@@ -1,8 +1,9 @@
-"""The notebook room: `%%claude` in a kernel or in terminal IPython, on the core.
+"""The notebook room: `%%claude` in a kernel or in terminal IPython, and `Claude`, on the core.
 
 `load` and `unload` are what `%load_ext jupyter_ccapi` and `%unload_ext jupyter_ccapi` call. Where
-what happens: `magics` reads the cell, `session` holds the conversation on the core's own thread
-(`core_thread`), `following` waits for a turn, and `views` draw it with the bundles of `rendering`.
+what happens: `magics` and `claude` are the two doors; a `desk` has the kernel's conversations, each
+a `dialog` on the core's own thread (`core_thread`, `live`); `following` waits for a turn, `views`
+draw it.
 """
 
 from IPython.core.interactiveshell import InteractiveShell

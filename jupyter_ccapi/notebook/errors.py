@@ -24,6 +24,10 @@ class TurnStopped(KeyboardInterrupt):
         return [str(self)]
 
 
+class NoSuchConversation(ClaudeError):
+    """There is no conversation of this name or id."""
+
+
 def cell_error(error: ClaudeError) -> CellError:
     """Put an error of the core into a notebook's words.
 

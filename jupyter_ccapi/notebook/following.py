@@ -1,56 +1,106 @@
 """Follow a turn from the running cell: draw it as it comes, stop it when the cell is stopped."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
-from jupyter_ccapi.claude import ClaudeError
+from jupyter_ccapi.claude import Answer, Event, PermissionRequest, PermissionResolved, TurnEnd
 
-from .errors import TurnStopped, cell_error
-from .session import LiveTurn
+from .dialog import Dialog
+from .errors import TurnStopped
+from .live import LiveTurn, failure_of
 from .views import View
 
 
-async def follow(turn: LiveTurn, view: View) -> None:
-    """Draw a turn until it has ended.
+class Asks(Protocol):
+    """How a person is asked for permission."""
 
-    Raises `CellError` where it failed, `TurnStopped` when the cell was cancelled: the stop button.
+    def ask(self, request: PermissionRequest, answer: Callable[[Answer], None]) -> None:
+        """Put the question; it may be answered before this returns, or later."""
+
+    def resolved(self, event: PermissionResolved) -> None:
+        """It is answered."""
+
+    def close(self) -> None:
+        """The cell is over: nothing is to be answered any more."""
+
+
+class Following:
+    """One turn of a conversation, followed by one cell: `view` draws it, `asks` puts its
+    questions. Drawing waits while code runs in the kernel, whose output is for the model.
     """
-    try:
-        await _draw(turn, view)
-        stopped = False
-    except asyncio.CancelledError:
-        stopped = True
-    # Raised out here: IPython prints a whole traceback for an error whose context is a group of
-    # errors, as some of the SDK's are.
-    if stopped:
-        await _stop(turn, view)
-        raise TurnStopped
-    if turn.failure is not None:
-        view.close()
-        raise cell_error(turn.failure) if isinstance(turn.failure, ClaudeError) else turn.failure
 
+    def __init__(self, dialog: Dialog, turn: LiveTurn, asks: Asks, drawing: asyncio.Lock) -> None:
+        self.end: TurnEnd | None = None
+        self._dialog = dialog
+        self._turn = turn
+        self._asks = asks
+        self._drawing = drawing
 
-async def _draw(turn: LiveTurn, view: View) -> None:
-    """Draw at the view's own pace: what comes in between is drawn together."""
-    while True:
-        for event in await turn.arrivals():
-            view.take(event)
+    def ask(self, request: PermissionRequest) -> None:
+        """Put a question of the turn's."""
+        self._asks.ask(request, lambda answer: self._turn.answer(request.id, answer))
+
+    async def follow(self, view: View) -> TurnEnd:
+        """Draw the turn until it has ended, and return its end.
+
+        Raises `ClaudeError` where it failed, `TurnStopped` when the cell was cancelled: the stop
+        button.
+        """
+        try:
+            await self._draw(view)
+            stopped = False
+        except asyncio.CancelledError:
+            stopped = True
+        # Raised out here: IPython prints a whole traceback for an error whose context is a group
+        # of errors, as some of the SDK's are.
+        try:
+            if stopped:
+                await self._stop(view)
+                raise TurnStopped
+        finally:
+            self._asks.close()
+        failure = failure_of(self._turn)
+        if failure is not None:
+            view.close()
+            raise failure
+        assert self.end is not None
+        if self.end.reason == "interrupted":
+            raise TurnStopped
+        return self.end
+
+    async def _draw(self, view: View) -> None:
+        """Draw at the view's own pace: what comes in between is drawn together."""
+        while True:
+            arrived = await self._turn.arrivals()
+            async with self._drawing:
+                for event in arrived:
+                    self._take(event, view)
+                view.draw()
+            if self._turn.over:
+                return
+            await asyncio.sleep(view.pause)
+
+    def _take(self, event: Event, view: View) -> None:
+        view.take(event)
+        match event:
+            case PermissionResolved():
+                self._asks.resolved(event)
+            case TurnEnd():
+                self.end = event
+                self._dialog.note(event)
+
+    async def _stop(self, view: View) -> None:
+        """End the turn and draw what it came to. A second press of the button skips the wait."""
+        view.stopping()
+        with suppress(asyncio.CancelledError):
+            await self._turn.interrupt()
+            if self._turn.over:
+                for event in await self._turn.arrivals():
+                    self._take(event, view)
         view.draw()
-        if turn.over:
-            return
-        await asyncio.sleep(view.pause)
-
-
-async def _stop(turn: LiveTurn, view: View) -> None:
-    """End the turn and draw what it came to. A second press of the button skips the wait."""
-    view.stopping()
-    with suppress(asyncio.CancelledError):
-        await turn.interrupt()
-        if turn.over:
-            for event in await turn.arrivals():
-                view.take(event)
-    view.draw()
-    view.close(stopped=True)
-    task = asyncio.current_task()
-    while task is not None and task.cancelling():
-        task.uncancel()  # dealt with: the task goes on
+        view.close(stopped=True)
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()  # dealt with: the task goes on

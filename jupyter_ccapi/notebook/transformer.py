@@ -1,20 +1,24 @@
-"""Have IPython await `%%claude`.
+"""Have IPython await `%%claude` and `%claude`.
 
-IPython calls a cell magic and shows what it returns: for a coroutine, its repr
+IPython calls a magic and shows what it returns: for a coroutine, its repr
 (https://github.com/ipython/ipython/issues/11314). An `await` before the call that IPython makes of
-the cell has IPython run it on its event loop, like any other cell with an `await`.
+the magic has IPython run the cell on its event loop, like any other cell with an `await`.
 """
+
+import re
 
 from IPython.core.interactiveshell import InteractiveShell
 
-_CALL = "get_ipython().run_cell_magic('claude',"
+_CELL = "get_ipython().run_cell_magic('claude',"
+# `%claude …` and `answer = %claude …`, also in a loop.
+_LINE = re.compile(r"^(\s*(?:[\w.\[\], ]+=\s*)?)(get_ipython\(\)\.run_line_magic\('claude',)")
 
 
 def await_claude(lines: list[str]) -> list[str]:
-    """Put `await` before the call of `%%claude`; lines of any other cell stay as they are."""
-    if lines and lines[0].startswith(_CALL):
+    """Put `await` before the calls of the magics; all other lines stay as they are."""
+    if lines and lines[0].startswith(_CELL):
         return [f"await {lines[0]}", *lines[1:]]
-    return lines
+    return [_LINE.sub(r"\1await \2", line) for line in lines]
 
 
 def install(shell: InteractiveShell) -> None:

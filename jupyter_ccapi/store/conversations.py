@@ -10,13 +10,14 @@ from . import entries as shape
 from .database import Database, Transaction
 from .entries import Entry
 from .errors import NoSuchConversation, NoSuchMessage
-from .ids import is_id, new_id
+from .ids import can_be_kept, is_id, new_id
 from .transcripts import (
     append_entries,
     change_transcript,
     delete_transcripts,
     find_transcript,
     load_entries,
+    show_upto,
 )
 from .values import Content, Conversation, Page, Role, StoredMessage
 
@@ -32,10 +33,11 @@ _BATCH = 200
 
 class Conversations:
     """The conversations of all owners. Their messages are kept as transcripts of Claude Code's,
-    once: this is a face over them.
+    once: this is a face over them. Messages that are hidden (see ``show``) are as if they were not
+    there.
 
-    Every method but ``expire`` takes the owner, and raises ``NoSuchConversation`` for an id that
-    is not this owner's.
+    Every method but ``expire`` and ``missing`` takes the owner, and raises ``NoSuchConversation``
+    for an id that is not this owner's.
     """
 
     def __init__(self, database: Database) -> None:
@@ -174,6 +176,17 @@ class Conversations:
             if len(rows) < _BATCH:
                 return deleted
 
+    async def missing(self, ids: Sequence[str]) -> set[str]:
+        """Those of these ids that no conversation has, of whatever owner."""
+        left = set(ids)
+        async with self._database.reading() as transaction:
+            table = transaction.tables.conversations
+            for first in range(0, len(ids), _BATCH):
+                some = [id for id in ids[first : first + _BATCH] if is_id(id, "conv")]
+                found = table.select().with_only_columns(table.c.id).where(table.c.id.in_(some))
+                left -= {row.id for row in await transaction.all(found)}
+        return left
+
     async def session(self, owner: str, id: str) -> "SessionKey":
         """Under which key ``Store.transcripts`` has the conversation's transcript."""
         async with self._database.reading() as transaction:
@@ -190,7 +203,7 @@ class Conversations:
     ) -> Messages:
         """Add messages at the end, in the place of those with the uuids ``dropping``, and change
         the ``settings`` where they are given: all of it or nothing. An assistant's text is kept,
-        and given back, as one block of text.
+        and given back, as one block of text. Where there are any, what is hidden is deleted.
         """
         changes = {} if settings is None else {"settings": dict(settings)}
         async with self._database.writing() as transaction:
@@ -205,6 +218,30 @@ class Conversations:
         async with self._database.reading() as transaction:
             chain = await _chain(transaction, _session(await _find(transaction, owner, id)))
         return [shape.stored(entry) for entry in chain]
+
+    async def show(self, owner: str, id: str, upto: str | None) -> None:
+        """Have the conversation end with the message ``upto``, hidden or not (None: before the
+        first one). Those after it are hidden, those before it shown. Doing it again changes nothing
+        more.
+        """
+        async with self._database.writing() as transaction:
+            session = _session(await _touch(transaction, owner, id))
+            transcript = await find_transcript(transaction, session, lock=True)
+            if upto is None and transcript is None:
+                return
+            known = transcript is not None and (upto is None or can_be_kept(upto))
+            if not known or not await show_upto(transaction, transcript, upto):
+                raise NoSuchMessage(str(upto))
+
+    async def has_message(self, owner: str, id: str, uuid: str) -> bool:
+        """Whether it has this message, hidden or not."""
+        async with self._database.reading() as transaction:
+            session = _session(await _find(transaction, owner, id))
+            transcript = await find_transcript(transaction, session)
+            if transcript is None:
+                return False
+            entries = await load_entries(transaction, transcript, hidden=True)
+        return any(entry.get("uuid") == uuid for entry in entries)
 
     async def replace(self, owner: str, id: str, uuid: str, content: Content) -> StoredMessage:
         """Have a message say something else."""
@@ -225,10 +262,10 @@ class Conversations:
 async def _take_out(transaction: Transaction, session: "SessionKey", uuid: str) -> None:
     """Take a message out of a transcript."""
     transcript = await find_transcript(transaction, session, lock=True)
-    entries = await load_entries(transaction, transcript.id) if transcript else []
+    entries = await load_entries(transaction, transcript) if transcript else []
     chain = shape.message_chain(entries)
     gone = chain[_position(chain, uuid)]
-    for entry in entries:
+    for entry in await load_entries(transaction, transcript, hidden=True):
         if entry.get("parentUuid") == uuid:
             moved = {**entry, "parentUuid": gone.get("parentUuid")}
             await _write(transaction, session, moved)
@@ -303,7 +340,7 @@ async def _chain(transaction: Transaction, session: "SessionKey") -> list[Entry]
     transcript = await find_transcript(transaction, session)
     if transcript is None:
         return []
-    return shape.message_chain(await load_entries(transaction, transcript.id))
+    return shape.message_chain(await load_entries(transaction, transcript))
 
 
 def _position(chain: Sequence[Entry], uuid: str) -> int:

@@ -67,7 +67,11 @@ def message_chain(entries: Iterable[Entry]) -> list[Entry]:
 
 def stored(entry: Entry) -> StoredMessage:
     """The message of an entry."""
-    return StoredMessage(entry["uuid"], entry["type"], entry["message"]["content"])
+    said = entry["message"]["content"]
+    # One that the CLI has written may have none.
+    when = entry.get("timestamp")
+    created_at = datetime.fromisoformat(when).timestamp() if when else 0.0
+    return StoredMessage(entry["uuid"], entry["type"], said, created_at)
 
 
 def _is_message(entry: Entry) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 #: The newest step in ``migrations/versions``, so that opening a database that is up to date needs
 #: no Alembic.
-HEAD = "0001"
+HEAD = "0002"
 
 # SQLite gives rows a number by itself in a column of exactly the type INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
@@ -64,6 +64,9 @@ _transcripts = Table(
     Column("next_seq", BigInteger, nullable=False),
     Column("modified_ms", BigInteger, nullable=False),
     Column("last_uuid", String),  # of the last entry that has one: the next goes on from there
+    # The entries after this one are hidden, and deleted by the next one that is added; none with
+    # NULL.
+    Column("shown_upto", BigInteger),
     UniqueConstraint("project_key", "session_id", "subpath"),
 )
 

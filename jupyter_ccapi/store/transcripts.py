@@ -1,4 +1,8 @@
-"""Transcripts of the CLI's sessions, kept for it by the SDK's public ``SessionStore`` protocol."""
+"""Transcripts of the CLI's sessions, kept for it by the SDK's public ``SessionStore`` protocol.
+
+The end of a transcript may be hidden (``show_upto``): it is as if it were not there, until it is
+shown again, or something is added and it is gone.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +44,7 @@ class Transcripts(SessionStore):
             found = await find_transcript(transaction, key)
             if found is None:
                 return None
-            entries = await load_entries(transaction, found.id)
+            entries = await load_entries(transaction, found)
         return cast("list[SessionStoreEntry]", entries)
 
     async def list_sessions(self, project_key: str) -> "list[SessionStoreListEntry]":
@@ -60,7 +64,7 @@ class Transcripts(SessionStore):
         async with self._database.reading() as transaction:
             for row in await _main_transcripts(transaction, project_key):
                 key: SessionKey = {"project_key": project_key, "session_id": row.session_id}
-                entries = cast("list[SessionStoreEntry]", await load_entries(transaction, row.id))
+                entries = cast("list[SessionStoreEntry]", await load_entries(transaction, row))
                 summary = fold_session_summary(None, key, entries)
                 summaries.append({**summary, "mtime": row.modified_ms})
         return cast("list[SessionSummaryEntry]", summaries)
@@ -84,7 +88,7 @@ async def append_entries(
     transaction: Transaction, key: "SessionKey", make: Callable[[str | None], list[Entry]]
 ) -> list[Entry]:
     """Add entries to a transcript and return them: those that ``make`` makes, given the uuid of
-    the entry that they go on from.
+    the entry that they go on from. What is hidden there is deleted.
     """
     tables = transaction.tables
     found = await find_transcript(transaction, key, lock=True)
@@ -92,6 +96,10 @@ async def append_entries(
         new = {**key, "subpath": key.get("subpath", ""), "next_seq": 0, "modified_ms": 0}
         await transaction.run(transaction.insert_new(tables.transcripts).values(**new))
         found = await find_transcript(transaction, key, lock=True)
+    if found.shown_upto is not None:
+        gone = tables.entries.c.transcript_id == found.id
+        gone &= tables.entries.c.seq > found.shown_upto
+        await transaction.run(tables.entries.delete().where(gone))
     entries = make(found.last_uuid)
     rows = [
         {"transcript_id": found.id, "seq": seq, "uuid": entry.get("uuid"), "entry": entry}
@@ -105,6 +113,7 @@ async def append_entries(
         next_seq=found.next_seq + len(rows),
         modified_ms=int(time.time() * 1000),
         last_uuid=named[-1] if named else found.last_uuid,
+        shown_upto=None,
     )
     return entries
 
@@ -125,11 +134,37 @@ async def find_transcript(
     return await transaction.first(statement.with_for_update() if lock else statement)
 
 
-async def load_entries(transaction: Transaction, transcript_id: int) -> list[Entry]:
-    """All entries of a transcript in their order."""
+async def load_entries(
+    transaction: Transaction, transcript: Any, *, hidden: bool = False
+) -> list[Entry]:
+    """The entries of a transcript, of which this is the row, in their order; with ``hidden`` also
+    those that are.
+    """
     table = transaction.tables.entries
-    of_it = table.select().where(table.c.transcript_id == transcript_id).order_by(table.c.seq)
-    return [row.entry for row in await transaction.all(of_it)]
+    wanted = table.c.transcript_id == transcript.id
+    if transcript.shown_upto is not None and not hidden:
+        wanted &= table.c.seq <= transcript.shown_upto
+    rows = await transaction.all(table.select().where(wanted).order_by(table.c.seq))
+    return [row.entry for row in rows]
+
+
+async def show_upto(transaction: Transaction, transcript: Any, uuid: str | None) -> bool:
+    """Hide the entries after this one (None: all of them) and show all others; False where there
+    is no such entry, and nothing was changed.
+    """
+    last = -1
+    if uuid is not None:
+        table = transaction.tables.entries
+        named = (table.c.transcript_id == transcript.id) & (table.c.uuid == uuid)
+        row = await transaction.first(table.select().where(named))
+        if row is None:
+            return False
+        last = row.seq
+    now = int(time.time() * 1000)
+    await change_transcript(
+        transaction, transcript.id, shown_upto=last, last_uuid=uuid, modified_ms=now
+    )
+    return True
 
 
 async def delete_transcripts(transaction: Transaction, key: "SessionKey") -> None:

@@ -1,7 +1,7 @@
 """What the store gives back: plain values, that change only in the store."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -37,11 +37,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message of a conversation, with the name that it has in its transcript."""
+    """A message of a conversation, with the name that it has in its transcript.
+
+    ``created_at`` is in Unix seconds; it makes no two messages different.
+    """
 
     uuid: str
     role: Role
     content: Content
+    created_at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

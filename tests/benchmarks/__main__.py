@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from tests.benchmarks import core, gateway, load
+from tests.benchmarks import core, gateway, load, snapshots
 from tests.benchmarks.measuring import Figure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import Others, Report, machine, table, write_json
@@ -33,8 +33,9 @@ GROUPS: dict[str, Measure] = {
     "h": lambda setting, _: load.one_shots(setting),
     "i": lambda setting, _: core.memory(setting),
     "j": lambda setting, _: core.interrupts(setting),
+    "k": lambda setting, _: snapshots.turns(setting),
 }
-LETTERS = "abcdefghij"
+LETTERS = "abcdefghijk"
 COMPARED_WITH = {"c": "a", "f": "a", "d": "b", "e": "b"}
 
 # Seconds that one group may take; then it hangs.
@@ -107,7 +108,7 @@ def _letters(text: str) -> str:
     letters = text.replace(",", "").replace(" ", "").lower()
     if unknown := set(letters) - set(LETTERS):
         raise argparse.ArgumentTypeError(
-            f"there is no measurement {', '.join(sorted(unknown))}: they are a to j"
+            f"there is no measurement {', '.join(sorted(unknown))}: they are a to k"
         )
     return letters
 

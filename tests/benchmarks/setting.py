@@ -70,6 +70,7 @@ class Sizes:
     load_seconds: float = 3.0
     long_life: int = 500
     interrupts: int = 40
+    snapshot_turns: int = 40
 
 
 #: Only to see that everything runs.
@@ -84,6 +85,7 @@ QUICK = Sizes(
     load_seconds=1.5,
     long_life=40,
     interrupts=5,
+    snapshot_turns=3,
 )
 
 

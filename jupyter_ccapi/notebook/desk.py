@@ -1,0 +1,223 @@
+"""What all conversations of one kernel share: the core's thread, its processes, and their names."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from IPython.core.getipython import get_ipython
+from IPython.core.interactiveshell import InteractiveShell
+
+from jupyter_ccapi.claude import Limits, Pool, Tool, find_cli
+from jupyter_ccapi.claude.record import Record
+from jupyter_ccapi.claude.timeline import read_records
+from jupyter_ccapi.config import NotebookOptions, data_folder
+
+from .core_thread import CoreThread
+from .dialog import Dialog
+from .errors import NoSuchConversation
+from .home_loop import HomeLoop
+from .kernel_tools import kernel_tools
+from .notebook_file import notebook_path
+from .settings import Settings
+
+T = TypeVar("T")
+
+#: The conversation of cells that name none.
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A conversation that can be gone on with: here already (`open`), or by its id."""
+
+    id: str
+    name: str
+    notebook: str
+    prompts: int
+    first: str
+    when: float
+    open: bool
+
+
+class Desk:
+    """The conversations of one kernel, or of one program, by their names."""
+
+    def __init__(self, options: NotebookOptions, shell: InteractiveShell | None = None) -> None:
+        self.options = options
+        self.core = CoreThread()
+        self.home = HomeLoop()
+        self.drawing = asyncio.Lock()
+        self.dialogs: dict[str, Dialog] = {}
+        self.timelines = data_folder() / "timelines"
+        self.snapshots = data_folder() / "snapshots"
+        self.shell = shell
+        self.pool = Pool(self._limits(), find=lambda: find_cli(options.cli_path or None))
+
+    @property
+    def notebook(self) -> Path | None:
+        """The notebook that this kernel belongs to, where that can be told."""
+        return notebook_path(self.shell) if self.shell is not None else None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have the core do something, and wait for it, holding this thread up."""
+        self.pool.limits = self._limits()
+        return self.core.submit(work).result()
+
+    def begin(self, name: str, settings: Settings) -> Dialog:
+        """Begin a new conversation by this name; the one that had it goes on by its id alone."""
+        return self._take_up(Dialog(self, name, str(uuid4()), settings))
+
+    def resume(self, name: str, id: str, settings: Settings) -> Dialog:
+        """Take up a kept conversation: the one with this id, or the one id that begins so; with
+        none, this notebook's last. `settings` are for what was not kept. Raises
+        `NoSuchConversation`.
+        """
+        records = read_records(self.timelines)
+        if not id:
+            mine = [one for one in records if self._is_mine(one)]
+            if not mine:
+                raise NoSuchConversation("No conversation of this notebook is kept yet.")
+            return self._take_up(self._of(mine[0], name))
+        found = [one for one in records if one.id.startswith(id.lower())]
+        if len(found) == 1:
+            return self._take_up(self._of(found[0], name))
+        if found:
+            ids = ", ".join(one.id[: len(id) + 4] for one in found[:5])
+            raise NoSuchConversation(f"{len(found)} conversations begin with {id!r}: {ids} …")
+        with suppress(ValueError):
+            # One that the CLI itself has kept.
+            session = str(UUID(id))
+            return self._take_up(self._adopt(name, session, settings))
+        raise NoSuchConversation(
+            f"There is no conversation {id!r}: %claude_conversations lists what there is."
+        )
+
+    def copy(self, dialog: Dialog, name: str, number: int | None) -> Dialog:
+        """A copy of a conversation by this name, as it was before a prompt (None: as it is).
+        Raises `ClaudeError`.
+        """
+        id = str(uuid4())
+        dialog.fork(id, number)
+        return self._take_up(Dialog(self, name, id, dialog.settings))
+
+    def kept(self) -> list[Kept]:
+        """All conversations that can be gone on with, this notebook's first. Blocks."""
+        here = {dialog.id for dialog in self.dialogs.values()}
+        records = read_records(self.timelines)
+        records.sort(key=lambda record: not self._is_mine(record))
+        return [_kept(record, record.id in here) for record in records]
+
+    def tools_for(self, dialog: Dialog) -> tuple[Tool, ...]:
+        """The kernel's tools, whose calls come from this conversation; none outside of IPython."""
+        if self.shell is None:
+            return ()
+        tools = kernel_tools(self.shell, self.drawing, dialog.note_variables, dialog.stop)
+        return tuple(_at_home(tool, self.home) for tool in tools)
+
+    async def ask_for_models(self) -> list[str]:
+        """Ask the CLI for its models (starts a process, calls no model). Raises `ClaudeError`."""
+        await asyncio.wrap_future(self.core.submit(self.pool.ask_for_models("")))
+        return self.reported_models
+
+    @property
+    def reported_models(self) -> list[str]:
+        """The model names that the CLI reported; empty before its first start."""
+        return [str(model.get("value", "")) for model in self.pool.reported_models]
+
+    def close(self, seconds: float, *, at_exit: bool = False) -> None:
+        """End every process, waiting at most so many seconds; what is kept stays.
+
+        At the interpreter's exit the thread is left alone: it is a daemon, and Python lets nobody
+        start the helper thread any more that its loop would end with.
+        """
+        if not self.core.running:
+            return
+        closing = self.core.submit(self.pool.close())
+        # What cannot be ended politely is ended by the core's guard once this process is gone.
+        with suppress(Exception):
+            closing.result(seconds)
+        self.dialogs.clear()
+        if not at_exit:
+            self.core.stop()
+
+    def _take_up(self, dialog: Dialog) -> Dialog:
+        for name, one in list(self.dialogs.items()):
+            if name == dialog.name or one.id == dialog.id:
+                del self.dialogs[name]
+                one.close()
+        self.dialogs[dialog.name] = dialog
+        return dialog
+
+    def _of(self, record: Record, name: str) -> Dialog:
+        told = record.about.get("settings")
+        try:
+            settings = Settings.of(told if isinstance(told, Mapping) else {})
+        except TypeError:
+            settings = Settings(cwd=record.folder)
+        return Dialog(self, name, record.id, settings)
+
+    def _adopt(self, name: str, session: str, settings: Settings) -> Dialog:
+        dialog = Dialog(self, name, str(uuid4()), settings)
+        dialog.adopt(session)
+        return dialog
+
+    def _is_mine(self, record: Record) -> bool:
+        notebook = self.notebook
+        if notebook is not None:
+            return record.about.get("notebook") == str(notebook)
+        return not record.about.get("notebook") and record.folder == os.getcwd()  # noqa: PTH109
+
+    def _limits(self) -> Limits:
+        options = self.options
+        return Limits(
+            max_concurrent_sessions=options.max_concurrent_sessions,
+            turn_timeout=options.turn_timeout,
+            warm=options.warm,
+            spares=0,
+        )
+
+
+def _at_home(tool: Tool, home: HomeLoop) -> Tool:
+    assert tool.handler is not None
+    return replace(tool, handler=home.wrap(tool.handler))
+
+
+def _kept(record: Record, open: bool) -> Kept:
+    last = record.checkpoints[-1].when if record.checkpoints else record.created
+    first = record.checkpoints[0].words if record.checkpoints else ""
+    about = record.about
+    return Kept(
+        record.id,
+        str(about.get("name", "")),
+        str(about.get("notebook", "")),
+        len(record.checkpoints),
+        first,
+        last,
+        open,
+    )
+
+
+_desk: list[Desk] = []
+
+
+def current_desk() -> Desk:
+    """The desk of this kernel or program; the magics' own where they are loaded."""
+    if not _desk:
+        _desk.append(Desk(NotebookOptions(), get_ipython()))
+    return _desk[-1]
+
+
+def put_desk(desk: Desk) -> None:
+    """Have this one be the current desk."""
+    _desk.append(desk)
+
+
+def take_desk(desk: Desk) -> None:
+    """Have it be the current desk no more."""
+    if desk in _desk:
+        _desk.remove(desk)

@@ -1,0 +1,181 @@
+"""One conversation of a kernel: its settings, its turns, its checkpoints."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from jupyter_ccapi.claude import Conversation, Event, Tool, Turn, TurnEnd, Usage
+from jupyter_ccapi.claude.history import Content, Message
+from jupyter_ccapi.claude.record import Checkpoint
+from jupyter_ccapi.claude.rewinding import Rewinder
+from jupyter_ccapi.claude.timeline import Timeline
+
+from .live import LiveTurn
+from .settings import ForThisCell, Settings, to_options
+
+if TYPE_CHECKING:
+    from .desk import Desk
+
+T = TypeVar("T")
+
+
+class Dialog:
+    """A conversation as the kernel's thread knows it. `name` is what cells call it by, `id` what
+    it is kept under.
+
+    What is sent runs with `settings` as they are then. `live` is the turn that runs, or ran last.
+    """
+
+    def __init__(self, desk: "Desk", name: str, id: str, settings: Settings) -> None:
+        self.name = name
+        self.id = id
+        self.settings = settings
+        self.live: LiveTurn | None = None
+        self.turns = 0
+        self.usage = Usage()
+        self.cost_usd = 0.0
+        self._desk = desk
+        self.tools: tuple[Tool, ...] = desk.tools_for(self)
+        self._timeline: Timeline | None = None
+        self._conversation: Conversation | None = None
+        self._opening = asyncio.Lock()
+        self._adopted: dict[str, object] | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def send(self, content: Content, cell: ForThisCell) -> LiveTurn:
+        """Send a prompt from the running cell."""
+        self._desk.home.enter()
+        settings = self.settings
+
+        async def send() -> Turn:
+            conversation = await self._opened()
+            assert self._timeline is not None
+            conversation.options = to_options(
+                settings, cell, self.tools, own_checkpoints=await self._timeline.refused()
+            )
+            self._timeline.record.about = self._about(settings)
+            return conversation.send(content)
+
+        self.live = LiveTurn(self._desk.core, send)
+        return self.live
+
+    def note(self, event: Event) -> None:
+        """Count what a turn has cost, and tell those who watch, once it has ended."""
+        if isinstance(event, TurnEnd):
+            self.turns += 1
+            self.usage += event.usage
+            self.cost_usd += event.cost_usd
+            self.tell()
+
+    def on_change(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have this called after each turn and rewind; returns what ends that."""
+        self._listeners.append(call)
+        return lambda: self._listeners.remove(call) if call in self._listeners else None
+
+    def tell(self) -> None:
+        """Tell those who watch."""
+        for call in list(self._listeners):
+            call()
+
+    def stop(self) -> None:
+        """End the turn that runs, without waiting for that."""
+        if self.live is not None and not self.live.over:
+            self.live.begin_interrupt()
+
+    def note_variables(self, names: Sequence[str]) -> None:
+        """Variables that code of the running turn has set."""
+        if self.live is not None:
+            self.live.note_variables(names)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Its checkpoints, in their order. Blocks."""
+
+        async def listed() -> list[Checkpoint]:
+            await self._opened()
+            assert self._timeline is not None
+            return self._timeline.checkpoints
+
+        return self._desk.wait(listed())
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether a rewind can be taken back."""
+        return self._timeline is not None and bool(self._timeline.record.rewinds)
+
+    def rewinding(self, act: Callable[[Rewinder], Awaitable[T]]) -> T:
+        """Do something with its checkpoints. Blocks. Raises `ClaudeError`."""
+
+        async def acting() -> T:
+            return await (await self._opened()).rewinding(act)
+
+        try:
+            return self._desk.wait(acting())
+        finally:
+            self.tell()
+
+    def messages(self) -> list[Message]:
+        """All that was said, as far as Claude Code still has it. Blocks."""
+
+        async def read() -> list[Message]:
+            return await (await self._opened()).messages()
+
+        return self._desk.wait(read())
+
+    def fork(self, id: str, number: int | None) -> None:
+        """Keep a copy of it, as it was before a prompt (None: as it is), under another id. Blocks.
+        Raises `ClaudeError`.
+        """
+
+        async def copy() -> None:
+            conversation = await self._opened()
+            await conversation.fork(id, number)
+
+        self._desk.wait(copy())
+
+    def adopt(self, session: str) -> None:
+        """Go on with a session that Claude Code itself has kept."""
+        self._adopted = {"session": session, "answered": True}
+
+    def close(self) -> None:
+        """End its process, without waiting for that; what is kept of it stays."""
+        if self._conversation is not None:
+            self._desk.core.submit(self._close(self._conversation))
+
+    async def _close(self, conversation: Conversation) -> None:
+        await conversation.close()
+        if self._timeline is not None:
+            await self._timeline.close()
+
+    async def _opened(self) -> Conversation:
+        async with self._opening:
+            if self._conversation is None:
+                chat = self.settings.mode == "chat"
+                self._timeline = await Timeline.open(
+                    self._desk.timelines,
+                    self.id,
+                    workspace=None if chat else Path(self.settings.cwd),
+                    store=self._desk.snapshots,
+                    about=self._about(self.settings),
+                )
+                if self._timeline.record.head is None:
+                    self._timeline.record.head = self._adopted
+                self._conversation = Conversation(
+                    self._desk.pool,
+                    to_options(self.settings, ForThisCell(), self.tools),
+                    id=self.id,
+                    timeline=self._timeline,
+                )
+        return self._conversation
+
+    def _about(self, settings: Settings) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "notebook": str(self._desk.notebook or ""),
+            "settings": settings.told(),
+        }
+
+    def change(self, **settings: object) -> None:
+        """Have these settings from the next prompt on."""
+        self.settings = replace(self.settings, **settings)  # type: ignore[arg-type]

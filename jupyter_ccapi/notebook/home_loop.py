@@ -1,0 +1,43 @@
+"""The loop that a kernel's user is at home on: callbacks of theirs run there, not on the core's."""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class HomeLoop:
+    """Where callbacks run: the loop, and in it the cell, that has asked last.
+
+    What a task prints or displays goes to the cell whose context it was made in
+    (ipykernel keeps the parent in a context variable), so each callback gets that.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.copy_context()
+
+    def enter(self) -> None:
+        """From now on callbacks belong to whoever calls this."""
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+
+    def wrap(self, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        """What the core is to call, on its own loop, in place of ``call``."""
+
+        @wraps(call)
+        async def called(*given: Any, **named: Any) -> T:
+            loop = self._loop
+            assert loop is not None, "a turn was sent before anything is called back"
+
+            async def run() -> T:
+                return await call(*given, **named)
+
+            context = self._context.copy()
+            running = context.run(asyncio.run_coroutine_threadsafe, run(), loop)
+            return await asyncio.wrap_future(running)
+
+        return called
