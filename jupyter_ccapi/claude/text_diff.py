@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import repeat
 from typing import NamedTuple
 
 # Where more lines than this lie between two that are unique, comparing them would take seconds.
@@ -45,7 +46,8 @@ def count(old: bytes, new: bytes) -> tuple[int, int]:
     """
     if len(old) + len(new) > _MOST_BYTES:
         one, other = Counter(_lines(old)), Counter(_lines(new))
-        return (other - one).total(), (one - other).total()
+        common = sum(map(min, one.values(), map(other.get, one, repeat(0))))
+        return other.total() - common, one.total() - common
     blocks = changed_blocks(_lines(old), _lines(new))
     return sum(one.stop - one.begin for one in blocks), sum(one.end - one.start for one in blocks)
 

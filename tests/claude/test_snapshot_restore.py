@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -340,3 +341,18 @@ def test_restoring_nothing_changes_nothing(snapshots: Snapshots, folder: Path) -
     snapshots.restore(first, ["a"], expected=first)
     after = (folder / "a").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_what_was_overwritten_does_not_stay_in_the_store(
+    snapshots: Snapshots, folder: Path, tmp_path: Path
+) -> None:
+    """It is there only for as long as it may have to be put back."""
+    fill(folder, {"a": "1"})
+    first = snapshots.take()
+    (path,) = (tmp_path / "store").glob("*.sqlite")
+    with sqlite3.connect(path) as store:
+        (before,) = store.execute("SELECT count(*) FROM objects").fetchone()
+        fill(folder, {"a": "overwritten"})
+        snapshots.restore(first, ["a"], expected=None)
+        assert store.execute("SELECT count(*) FROM objects").fetchone() == (before,)
+    store.close()

@@ -19,7 +19,7 @@ import pytest
 from jupyter_ccapi.claude import snapshot_taking
 from jupyter_ccapi.claude import snapshots as snapshots_module
 from jupyter_ccapi.claude.errors import CannotSnapshot, ClaudeError
-from jupyter_ccapi.claude.snapshot_scan import Seen
+from jupyter_ccapi.claude.snapshot_scan import Seen, look, read_file
 from jupyter_ccapi.claude.snapshots import FileChange, NotCovered, SnapshotLimits, Snapshots
 from tests.claude.workspaces import fill, state
 
@@ -584,12 +584,11 @@ def test_a_file_that_becomes_a_pipe_meanwhile_is_not_waited_for(
     snapshots: Snapshots, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(folder, {"a": "1"})
-    read = snapshot_taking.read_file
 
     def too_late(path: str, most: int) -> object:
         Path(path).unlink()
         os.mkfifo(path)
-        return read(path, most)
+        return read_file(path, most)
 
     monkeypatch.setattr(snapshot_taking, "read_file", too_late)
     assert reasons(snapshots, snapshots.take()) == {"a": "cannot be read (no file any more)"}
@@ -743,7 +742,7 @@ def test_a_process_stores_again_what_another_has_dropped(
         other.keep("theirs", [])
         (tmp_path / "aside").rename(folder / "in")
 
-    look, calls = snapshots_module.look, 0
+    calls = 0
 
     def look_slowly(*arguments: Any, **more: Any) -> Seen:
         nonlocal calls
