@@ -12,6 +12,7 @@ import io
 import signal
 import sys
 import threading
+import time
 import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -190,12 +191,12 @@ def _names(found: Iterable[Any], most: int) -> str:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise ``TimeUp`` in the block when it takes longer, where the system has such a timer."""
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-        or signal.getitimer(signal.ITIMER_REAL)[0]  # it is the user's
-    ):
+    """Raise ``TimeUp`` in the block when it takes longer, where the system has such a timer.
+
+    The timer may be the user's own as well: it then goes on after the block.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not hasattr(signal, "setitimer") or not in_main:
         yield
         return
     inside = True
@@ -204,12 +205,15 @@ def _time_limit(seconds: float) -> Iterator[None]:
         if inside:
             raise TimeUp
 
-    before = signal.signal(signal.SIGALRM, up)
+    handler, began = signal.signal(signal.SIGALRM, up), time.monotonic()
+    # Again and again: code may catch whatever is raised.
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
     try:
-        # Again and again: code may catch whatever is raised.
-        signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)
         yield
     finally:
         inside = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
+        if left:
+            left = max(left - (time.monotonic() - began), 0.001)
+            signal.setitimer(signal.ITIMER_REAL, left, interval)

@@ -14,10 +14,11 @@ from jupyter_ccapi.claude import Tool
 
 from .capturing import Picture, cut_middle
 from .describing import describe
+from .interrupting import Interrupted
 from .notebook_file import read_notebook
 from .picture_limits import NoPicture, fitted
 from .proposals import Proposals
-from .running import CodeFailed, Interrupted, Outcome, run
+from .running import CodeFailed, Outcome, run
 from .variables import changed, find, listing, visible
 
 Answer = str | list[dict[str, Any]]

@@ -8,15 +8,17 @@ import base64
 import binascii
 import io
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from IPython.core.error import UsageError
+from IPython.core.formatters import DisplayFormatter
 from IPython.core.interactiveshell import InteractiveShell
 
 from .describing import one_line, package
+from .describing_plain import is_a
+from .interrupting import keyboard_interrupts
 from .picture_limits import NoPicture, fitted, pillow, png
-from .running import keyboard_interrupts
 from .sheet import raised
 
 Block = dict[str, Any]
@@ -56,6 +58,20 @@ def image_block(expression: str, shell: InteractiveShell) -> Block:
         raise UsageError(f"-i {expression}: {why}") from None
 
 
+def picture_block(value: Any, shell: InteractiveShell | None) -> Block:
+    """The image block for a picture itself: a path or URL, a figure, an array, bytes; what is a
+    block already stays. Raises ``NoPicture``.
+    """
+    if isinstance(value, dict) and value.get("type") == "image":
+        return value
+    if not is_a(value, str, PurePath):
+        return _of_bytes(_rendered(value, shell))
+    found = _located(str(value))
+    if found is None:
+        raise NoPicture(f"The text {str(value)[:80]!r} names no file.")
+    return found
+
+
 def _block(expression: str, shell: InteractiveShell) -> Block:
     if expression not in shell.user_ns and (found := _located(expression)) is not None:
         return found
@@ -66,7 +82,7 @@ def _block(expression: str, shell: InteractiveShell) -> Block:
             value = _output(expression, shell)
             if value is None:
                 raise NoPicture(_not_found(expression, error)) from None
-        if not isinstance(value, str | Path):
+        if not is_a(value, str, PurePath):
             return _of_bytes(_rendered(value, shell))
         found = _located(str(value))
         if found is None:
@@ -120,9 +136,9 @@ def _output(expression: str, shell: InteractiveShell) -> bytes | None:
     return None
 
 
-def _rendered(value: Any, shell: InteractiveShell) -> bytes:
+def _rendered(value: Any, shell: InteractiveShell | None) -> bytes:
     """The bytes of an object's picture."""
-    if isinstance(value, bytes | bytearray | memoryview):
+    if is_a(value, bytes, bytearray, memoryview):
         return bytes(value)
     try:
         found = _drawn(value, shell)
@@ -135,7 +151,7 @@ def _rendered(value: Any, shell: InteractiveShell) -> bytes:
     return found
 
 
-def _drawn(value: Any, shell: InteractiveShell) -> bytes | None:
+def _drawn(value: Any, shell: InteractiveShell | None) -> bytes | None:
     if (figure := _figure(value)) is not None:
         target = io.BytesIO()
         figure.savefig(target, format="png", bbox_inches="tight")
@@ -147,7 +163,8 @@ def _drawn(value: Any, shell: InteractiveShell) -> bytes | None:
     if package(value) == "numpy" and hasattr(value, "__array_interface__"):
         return _array(value)
     kinds = {"image/png", "image/jpeg"}
-    shown, _ = shell.display_formatter.format(value, include=kinds)  # type: ignore[union-attr]
+    formatter = DisplayFormatter() if shell is None else shell.display_formatter
+    shown, _ = formatter.format(value, include=kinds)  # type: ignore[union-attr]
     found = shown.get("image/png") or shown.get("image/jpeg")
     return _decoded(found) if isinstance(found, str) else found
 
@@ -164,7 +181,7 @@ def _figure(value: Any, depth: int = 2) -> Any:
         return getattr(figure, "figure", figure)  # a subfigure's is the whole
     if package(value) == "seaborn" and hasattr(value, "savefig"):
         return value.figure
-    several = isinstance(value, list | tuple)
+    several = is_a(value, list, tuple)
     if depth and (several or (package(value) == "numpy" and value.dtype == object)):
         items = list(value)[:20] if several else list(value.flat)[:20]
         found = (_figure(item, depth - 1) for item in items)

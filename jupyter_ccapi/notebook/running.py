@@ -6,22 +6,19 @@ What it puts out is caught, not shown (``capturing``); ``In``, ``Out`` and ``_``
 import ast
 import asyncio
 import inspect
-import signal
-import threading
+import io
+import sys
 import traceback
-import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType, FrameType
-from typing import Any, TypeVar
+from types import CodeType
+from typing import Any
 
 from IPython.core.error import InputRejected, UsageError
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
-from .capturing import Picture, capturing, cut_middle
-
-T = TypeVar("T")
+from .capturing import Captured, Picture, capturing, cut_middle
+from .interrupting import Interrupted, interruptible, is_cancelled
+from .sheet import raised
 
 _MOST_ERROR = 8_000
 _NESTED = "A cell of %claude or %%claude cannot be run from within a turn: do its task yourself."
@@ -29,10 +26,6 @@ _NESTED = "A cell of %claude or %%claude cannot be run from within a turn: do it
 
 class CodeFailed(Exception):
     """Code raised, or could not be run; the message is what the model is told."""
-
-
-class Interrupted(Exception):
-    """The user stopped the code; the message is what the model is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,111 +47,17 @@ async def run(shell: InteractiveShell, code: str) -> Outcome:
     error, interrupted = "", False
     with capturing(shell, code) as captured:
         try:
-            error = await interruptible(_as_cell(shell, code))
+            error = await interruptible(_as_cell(shell, code, captured))
         except Interrupted:
             interrupted = True
     return Outcome(captured.text(), captured.pictures(), error, interrupted)
 
 
-async def interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await user code so that SIGINT ends it; raises ``Interrupted`` then.
-
-    While it computes, that is a ``KeyboardInterrupt`` in it; while it waits, it is cancelled: a
-    ``KeyboardInterrupt`` would end the event loop. Code that goes on in spite of it has ended in
-    an interrupt all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return await coroutine  # signals are the main thread's alone
-    loop, steps = asyncio.get_running_loop(), _Steps()
-    task = loop.create_task(steps.drive(coroutine))
-
-    def pressed(number: int, frame: FrameType | None) -> None:
-        steps.pressed = True
-        if steps.computing:
-            raise KeyboardInterrupt
-        loop.call_soon_threadsafe(task.cancel)
-
-    with _on_sigint(pressed):
-        try:
-            answer = await task
-        except asyncio.CancelledError:
-            if not steps.pressed or _is_cancelled():
-                raise
-    if steps.pressed:
-        raise Interrupted
-    return answer
-
-
-@contextmanager
-def keyboard_interrupts() -> Iterator[None]:
-    """Within the block SIGINT raises ``KeyboardInterrupt``, as it does in a cell that computes.
-
-    For user code that runs without an ``await``, whatever handler stands around it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with _on_sigint(signal.default_int_handler):
-        yield
-
-
-class _Steps:
-    """Drives a coroutine step by step; knows whether one runs, and whether SIGINT has come."""
-
-    def __init__(self) -> None:
-        self.computing = self.pressed = False
-
-    async def drive(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return await self._stepped(coroutine)
-
-    @types.coroutine
-    def _stepped(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Await a coroutine, by PEP 380's rules."""
-        resume: Callable[[Any], Any] = coroutine.send
-        value: Any = None
-        while True:
-            try:
-                try:
-                    self.computing = True
-                    awaited = resume(value)
-                finally:
-                    self.computing = False
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            except KeyboardInterrupt:
-                self.computing = False
-                coroutine.close()
-                raise Interrupted from None
-            try:
-                value = yield awaited
-                resume = coroutine.send
-            except GeneratorExit:
-                coroutine.close()
-                raise
-            except BaseException as error:
-                value, resume = error, coroutine.throw
-
-
-@contextmanager
-def _on_sigint(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        # Not where another was put there meanwhile: the one before may be out of date.
-        if signal.getsignal(signal.SIGINT) is handler:
-            signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _as_cell(shell: InteractiveShell, code: str) -> str:
+async def _as_cell(shell: InteractiveShell, code: str, captured: Captured) -> str:
     """Run code between the events of a cell (autoreload listens, figures are drawn); returns its
     error.
     """
+    figures = _open_figures()
     name = "run_python"
     try:
         transformed = shell.transform_cell(code)  # type: ignore[no-untyped-call]
@@ -180,14 +79,37 @@ async def _as_cell(shell: InteractiveShell, code: str) -> str:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise
         result.error_in_exec = error
         return _told(shell, error, name)
     finally:
         shell.events.trigger("post_execute")
         shell.events.trigger("post_run_cell", result)
+        _draw(captured, _open_figures() - figures)
     return ""
+
+
+def _open_figures() -> set[Any]:
+    """The managers of the figures that pyplot has open."""
+    helpers = sys.modules.get("matplotlib._pylab_helpers")
+    return set(helpers.Gcf.figs.values()) if helpers is not None else set()
+
+
+def _draw(captured: Captured, opened: set[Any]) -> None:
+    """Show the model the figures that code has opened, where no cell would display them: outside
+    of a notebook, and in one that has chosen another backend than the inline one.
+    """
+    if not opened or "inline" in sys.modules["matplotlib"].get_backend():
+        return
+    for manager in sorted(opened, key=lambda manager: manager.num):
+        target = io.BytesIO()
+        try:
+            manager.canvas.figure.savefig(target, format="png")
+        except Exception as error:
+            captured.write("stderr", f"Figure {manager.num} cannot be drawn: {raised(error)}.\n")
+        else:
+            captured.show({"image/png": target.getvalue()})
 
 
 def _compiled(shell: InteractiveShell, transformed: str, name: str) -> list[CodeType]:

@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from .describing import describe, one_line, package, size
+from .describing_plain import is_a
 from .sheet import raised
 
 _NOTHING = object()
@@ -40,7 +41,7 @@ def visible(shell: InteractiveShell) -> dict[str, Any]:
         for name, value in list(shell.user_ns.items())
         if isinstance(name, str)
         and not name.startswith("_")
-        and not isinstance(value, ModuleType)
+        and not is_a(value, ModuleType)
         and value is not hidden.get(name, _NOTHING)
     }
 

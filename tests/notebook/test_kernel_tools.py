@@ -246,6 +246,19 @@ def test_the_first_figure_of_a_kernel_is_a_picture(env: dict[str, str], home: Pa
     assert said["set"] == [[True, ["ax", "fig"]]]
 
 
+def test_figures_are_pictures_without_the_inline_backend_too(live: Kernel) -> None:
+    """Those that the code has opened; they stay open, as such backends have it."""
+    live.run("import matplotlib.pyplot as plt\nplt.switch_backend('agg')\nold = plt.figure()")
+    code = "fig = plt.figure(); fig.add_subplot().plot([1]);"
+    text, picture = answer(live, "run_python", code=code)
+    assert text["text"] == "[picture 1]"
+    assert picture["data"].startswith("iVBOR")
+    assert answer(live, "run_python", code="plt.get_fignums()") == "Out: [1, 2]"
+    broken = "plt.figure().savefig = None"
+    assert "Figure 3 cannot be drawn: it raised" in answer(live, "run_python", code=broken)
+    live.run("plt.close('all')\nplt.switch_backend('inline')")
+
+
 def test_only_so_many_pictures_are_given(live: Kernel) -> None:
     """The others are counted; what is no picture for the model is named."""
     code = (
