@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .edits import EDITING, proposed
+from .edits import EDITING, proposed, shown_path
 from .errors import InvalidOption
 from .events import Behavior, Event, PermissionRequest, PermissionResolved, Scope
 from .tools import plain_name
@@ -104,7 +104,7 @@ class Asking:
         call = context.tool_use_id or f"{tool}-{len(self._open)}"
         diff = await asyncio.to_thread(proposed, tool, given, self._folder)
         name = plain_name(tool) or tool
-        title = context.title or f"Claude wants to use {name}."
+        title = context.title or _title(name, given, self._folder)
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if not self._open:
             self._waits(True)
@@ -128,6 +128,16 @@ class Asking:
         self.allowed.add(tool, given, map(_words, rules))
         update = PermissionUpdate("addRules", rules=rules, behavior="allow", destination="session")
         return PermissionResultAllow(updated_input=changed, updated_permissions=[update])
+
+
+def _title(tool: str, given: Mapping[str, Any], folder: Path) -> str:
+    path = given.get("file_path") or given.get("notebook_path")
+    if tool in EDITING and isinstance(path, str):
+        verb = "write" if tool == "Write" else "edit"
+        return f"Claude wants to {verb} {shown_path(path, folder)}."
+    if tool == "Bash":
+        return "Claude wants to run a command."
+    return f"Claude wants to use {tool}."
 
 
 def _denied(message: str) -> "PermissionResult":

@@ -3,19 +3,21 @@
 import asyncio
 import builtins
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import DisplayHandle, display
 
-from jupyter_ccapi.claude import Answer, PermissionRequest, PermissionResolved
+from jupyter_ccapi.claude import Answer, ClaudeError, PermissionRequest, PermissionResolved
 
 from . import permission
+from .interrupting import keyboard_interrupts
 from .looks import Bundle
-from .running import keyboard_interrupts
 
 if TYPE_CHECKING:
     from .approval_card import ApprovalCard
@@ -35,7 +37,7 @@ class Approvals:
     there (nbclient, papermill) all is denied.
     """
 
-    def __init__(self, shell: InteractiveShell, how: How = "auto") -> None:
+    def __init__(self, shell: InteractiveShell | None, how: How = "auto") -> None:
         self._shell = shell
         self._how = how
         self._open: dict[str, _Asked] = {}
@@ -46,13 +48,13 @@ class Approvals:
         """
         asked = self._open[request.id] = _Asked(request, self._in_kernel)
         how = way(self._shell) if self._how == "auto" else self._how
-        if how == "widget":
+        if how == "widget" and not _held_up():
             from .approval_card import ApprovalCard
 
             asked.card = ApprovalCard(request, answer)
             asked.show(asked.card.bundle())
         elif how == "deny":
-            answer(Answer("deny", message=permission.nobody(request)))
+            _give(answer, Answer("deny", message=permission.nobody(request)))
         else:
             self._ask_in_words(asked, answer)
 
@@ -84,15 +86,13 @@ class Approvals:
             with keyboard_interrupts():
                 typed = _typed(permission.question(request))
         except KeyboardInterrupt:
-            # The stop button: it ends the turn, and the question with it.
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
+            # The stop button: it is for whoever waits for the turn, and ends the question with it.
+            signal.raise_signal(signal.SIGINT)
             return
         except (EOFError, StdinNotImplementedError):
-            answer(Answer("deny", message=permission.nobody(request)))
+            _give(answer, Answer("deny", message=permission.nobody(request)))
             return
-        answer(read(typed))
+        _give(answer, read(typed))
 
 
 def way(shell: Any) -> Literal["widget", "input", "deny"]:
@@ -118,6 +118,19 @@ def read(typed: str) -> Answer:
             return Answer("deny")
         case _:
             return Answer("deny", message=typed.strip())
+
+
+def _held_up() -> bool:
+    """Whether code that blocks drives the loop from within, as `Claude.ask` does with nest-asyncio:
+    no click arrives meanwhile.
+    """
+    return int(getattr(asyncio.get_running_loop(), "_num_runs_pending", 1)) > 1
+
+
+def _give(answer: Callable[[Answer], None], given: Answer) -> None:
+    """Answer; a turn that is over meanwhile needs no answer any more."""
+    with suppress(ClaudeError):
+        answer(given)
 
 
 def _typed(question: str) -> str:

@@ -52,14 +52,11 @@ class ChatWidget(VBox):  # type: ignore[misc]
     """A chat: what was said, a line to write in, and what it has cost. It works while no cell runs
     and beside an async one; code that computes in the kernel holds it up.
 
-    Raises ``ClaudeError`` outside of a notebook.
+    Raises ``ClaudeError`` without a notebook.
     """
 
     def __init__(self, claude: Chatting) -> None:
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise ClaudeError("A chat needs a notebook: make it in one of its cells.") from None
+        self._loop = widget_parts.running_loop()
         self._claude = claude
         self._turn: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -84,9 +81,11 @@ class ChatWidget(VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Take the chat away; a turn that is running is interrupted."""
-        self._forget()
-        if self._turn is not None:
-            self._turn.cancel()
+        if self.comm is not None:  # Python closes a widget again when it forgets it
+            self._forget()
+            if self._turn is not None:
+                self._turn.cancel()
+            widget_parts.close_parts(self)
         super().close()
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -98,7 +97,14 @@ class ChatWidget(VBox):  # type: ignore[misc]
             self._send(self._entry.text)
         elif self._stopping is None:
             self._button.disabled = True
-            self._stopping = self._loop.create_task(self._claude.interrupt())
+            self._stopping = self._loop.create_task(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            await self._claude.interrupt()
+        except ClaudeError as error:
+            self._total.value = note(str(error))
+            self._button.disabled, self._stopping = False, None
 
     def _send(self, prompt: str) -> None:
         if self._turn is not None or not prompt.strip():

@@ -13,6 +13,7 @@ from .looks import BAD, GOOD, LINE, MUTED, Bundle, block, note, safe, span
 from .trimming import shortened, visible
 
 _WIDTH = 100
+_ANY_EDIT = "Edit(**)"
 _EDITING = ("Edit", "Write", "NotebookEdit", "MultiEdit")
 _TITLE = f"{LINE}; font-weight: 600"
 
@@ -39,7 +40,14 @@ def text(request: PermissionRequest, *, colours: bool = False) -> str:
 
 def scope(request: PermissionRequest) -> str:
     """What "for this conversation" would allow."""
-    return f"For this conversation: {visible(request.scope)}" if request.scope else ""
+    rule = visible(request.scope)
+    if not rule:
+        return ""
+    if rule == _ANY_EDIT:
+        rule += ", all changes to files in the folder"
+    elif "(" not in rule:
+        rule += ", whatever it is called with"
+    return f"For this conversation: {rule}"
 
 
 def question(request: PermissionRequest) -> str:
@@ -70,7 +78,7 @@ def settled(request: PermissionRequest, event: PermissionResolved | None) -> Bun
         words, style, why = "Allowed once", GOOD, ""
     else:
         words, style = "Allowed for this conversation", GOOD
-        why = visible(request.scope)
+        why = visible(request.scope) if request.scope != request.tool else ""
     tool, headline = visible(request.tool), _headline(request)
     about = f" <code>{safe(headline)}</code>" if headline else ""
     end = f" · {why}" if why else ""

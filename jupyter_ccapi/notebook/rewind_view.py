@@ -79,21 +79,20 @@ def counts(insertions: int, deletions: int) -> str:
 
 
 def _title(plan: Plan, done: bool, undo: bool) -> str:
-    where = f"to before prompt {plan.checkpoint}"
-    words = f": “{shortened(visible(plan.words), 80)}”" if plan.words else ""
+    where = f"rewind to before prompt {plan.checkpoint}"
+    where += f" (“{shortened(visible(plan.words), 80)}”)" if plan.words else ""
     if plan.conflicts and not done:
-        return f"{'Taking back the' if undo else 'A'} rewind {where} would be refused{words}"
+        return f"{'Taking back the' if undo else 'A'} {where} would be refused:"
     if undo:
-        taken = "was taken back" if done else "would be taken back"
-        return f"The rewind {where} {taken}{words}"
-    return f"Rewound {where}{words}" if done else f"A rewind {where} would do this{words}"
+        return f"The {where} was taken back" if done else f"Taking back the {where} would do this:"
+    return f"Rewound{where.removeprefix('rewind')}" if done else f"A {where} would do this:"
 
 
 def _conflicts(plan: Plan) -> str:
     names = ", ".join(_bounded([visible(path) for path in plan.conflicts]))
     return (
         f"Changed by another hand after Claude's change: {names}. Nothing is done unless that is "
-        "to be overwritten (--force), or the conversation alone is rewound (--conversation)."
+        "overwritten (force), or the conversation alone is rewound."
     )
 
 
@@ -109,7 +108,8 @@ def _said(plan: Plan, done: bool) -> list[str]:
         lines.append(f"{verb}: {_prompts(plan.returns)}")
     if plan.variables:
         names = ", ".join(_bounded([visible(name) for name in plan.variables]))
-        lines.append(f"Variables set by the undone turns are stale: {names}")
+        stale = "the undone turns are stale" if done else "these turns would be stale"
+        lines.append(f"Variables set by {stale}: {names}")
     if done and (plan.files or plan.own):
         lines.append(_RELOAD)
     return lines

@@ -6,8 +6,18 @@ from typing import Any
 
 from ipywidgets import HTML, Box, Button, Layout, Text, Widget  # type: ignore[import-untyped]
 
+from jupyter_ccapi.claude import ClaudeError
+
 # A reader who presses Enter sends the key's own message before the text that it ends.
 _GRACE = 0.5
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that widgets live on, the kernel's. Raises ``ClaudeError`` where none runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ClaudeError("Widgets need a notebook: make them in one of its cells.") from None
 
 
 def html(content: str = "", **layout: str) -> HTML:
@@ -72,8 +82,13 @@ def close(widget: Widget) -> None:
     """Take a widget away with all that it is made of; its views go, and its models in the kernel
     and in the browser.
     """
+    close_parts(widget)
+    widget.close()
+
+
+def close_parts(widget: Widget) -> None:
+    """Take away what a widget is made of."""
     children = widget.children if isinstance(widget, Box) else ()
     for part in (*children, getattr(widget, "style", None), getattr(widget, "layout", None)):
         if isinstance(part, Widget):
             close(part)
-    widget.close()

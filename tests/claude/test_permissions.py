@@ -64,7 +64,7 @@ async def test_an_edit_is_shown_as_a_diff_and_made_when_it_is_allowed(
     request = await until(turn, PermissionRequest)
     diff = "--- a/a.py\n+++ b/a.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
     assert (request.tool, request.diff, request.scope) == ("Edit", diff, "Edit(**)")
-    assert request.input["new_string"] == "2"
+    assert (request.title, request.input["new_string"]) == ("Claude wants to edit a.py.", "2")
     assert script.read_text() == "one\ntwo\nthree\n"
     turn.answer(request.id, Answer("allow"))
     after = await events_of(turn)
