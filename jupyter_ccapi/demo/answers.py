@@ -1,4 +1,5 @@
-"""What the offline model answers to a request: its directives, a schema filled, or its usual words.
+"""What the offline model answers to a request: its directives, what it knows of the manual, a
+schema filled, or its usual words.
 
 Which requests the CLI makes beside a conversation was measured on CLI 2.1.330.
 """
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jupyter_ccapi.demo import directives, reading, schema, words
+from jupyter_ccapi.demo import directives, manual, reading, schema, words
 from jupyter_ccapi.demo.replies import ApiError, Reply
 
 STRUCTURED_OUTPUT = "StructuredOutput"
@@ -74,7 +75,8 @@ def answer(body: Any) -> Reply:
     except directives.DirectiveError as error:
         return Reply(words.misunderstood(str(error)))
     results = reading.tool_results(body)
-    reply = said_next(body, asked)
+    known = manual.script(body)
+    reply = manual.said_next(body, known) if known else said_next(body, asked)
     wanted = forced_tool(body)
     if wanted and not reply.tools and not any(r.name == wanted[0] and not r.error for r in results):
         return replace(reply, tools=(wanted,))

@@ -15,6 +15,9 @@ FIRST = 40
 QUOTE = 2000
 """The most characters that are quoted of a tool result."""
 
+SHORT = 120
+"""A longer directive is not suggested."""
+
 SLOWLY = "`[[think Let me see.]] [[words 50]] [[delay 0.1]]` has me think, then talk slowly."
 
 REAL = (
@@ -57,14 +60,15 @@ def _earlier(turns: Sequence[str]) -> list[str]:
 
 def suggestion(body: Any) -> str:
     """Return a directive that shows a tool at work, or what to try where there is none."""
-    names = reading.tool_names(body)
-    for tool in reading.tools(body):
-        name = str(tool.get("name", ""))
-        if name.startswith("mcp__"):
-            call = json.dumps(schema.instance(tool.get("input_schema")))
-            if len(call) < 80:
-                return f"`[[tool {name} {call}]]` has me call your tool."
-    if "Write" in names:
+    calls = [
+        f"`[[tool {name} {json.dumps(schema.instance(tool.get('input_schema')))}]]`"
+        for tool in reading.tools(body)
+        if (name := str(tool.get("name", ""))).startswith("mcp__")
+    ]
+    shortest = min(calls, key=len, default="")
+    if 0 < len(shortest) < SHORT:
+        return f"{shortest} has me call your tool."
+    if "Write" in reading.tool_names(body):
         return "`[[write hello.txt Hello!]]` has Claude Code write a file, if you allow it."
     return "Write again: I count our turns, and the images that you send."
 
