@@ -59,6 +59,8 @@ class CCApiApp(ServerOptions, ExtensionApp):
     def _default_open_browser(self) -> bool:
         return False
 
+    gateway: Gateway
+
     def initialize_settings(self) -> None:
         """Build the core; nothing is started before the first request."""
         self._refuse_unknown_options()
@@ -96,9 +98,15 @@ class CCApiApp(ServerOptions, ExtensionApp):
 
     def current_activity(self) -> dict[str, int] | None:
         """Turns that run, so that a server is not shut down for idleness under them."""
-        busy = self.gateway.pool.count("busy")
+        busy = self.gateway.pool.count("busy") if self._is_built else 0
         return {"turns": busy} if busy else None
 
     async def stop_extension(self) -> None:
         """End all Claude Code processes with the server."""
-        await self.gateway.close()
+        if self._is_built:
+            await self.gateway.close()
+
+    @property
+    def _is_built(self) -> bool:
+        """An extension that failed to load is asked to stop all the same."""
+        return hasattr(self, "gateway")
