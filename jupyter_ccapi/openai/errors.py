@@ -99,8 +99,29 @@ def from_core(error: core.ClaudeError) -> APIError:
             return APIError(502, said, code="process_died")
         case core.ConversationClosed():
             return APIError(503, said, code="shutting_down")
+        case core.RewindRefused():
+            code = "conflict" if error.conflicts else "rewind_refused"
+            return APIError(409, _in_fields(said), code=code, should_retry=False)
+        case core.ConversationInUse():
+            return APIError(409, said, code="conversation_busy")
+        case core.CannotSnapshot():
+            return APIError(409, said, code="rewind_refused", should_retry=False)
         case _:
             return APIError(502, said, code="turn_failed")
+
+
+def _in_fields(said: str) -> str:
+    """The same sentence with a body's fields in the place of the options of a command."""
+    for option, fields in _FIELDS.items():
+        said = said.replace(option, fields)
+    return said
+
+
+_FIELDS = {
+    "--force": '"force": true',
+    "--files": '"conversation": false',
+    "--conversation": '"files": false',
+}
 
 
 def _from_model(error: core.ModelError) -> APIError:

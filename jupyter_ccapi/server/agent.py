@@ -4,12 +4,17 @@ A request gets no more than the server's options allow; beyond that it is refuse
 quietly made smaller than it was asked for.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jupyter_ccapi.config import ServerOptions
 from jupyter_ccapi.openai.errors import APIError
 from jupyter_ccapi.openai.request import AgentWish
+from jupyter_ccapi.store import Key
+
+# The permission modes in which agents change files, or may.
+_CHANGING = {"acceptEdits", "auto", "bypassPermissions"}
 
 
 class AgentRules:
@@ -66,6 +71,29 @@ class AgentRules:
         if (budget := self._budget(wish)) is not None:
             chosen["max_budget_usd"] = budget
         return self._cwd(wish.cwd), chosen
+
+    def may_change_files(self, chosen: Mapping[str, Any]) -> bool:
+        """Whether an agent with these options of the SDK may: it asks nobody, and reads no
+        settings files.
+        """
+        mode = chosen.get("permission_mode")
+        return mode in _CHANGING or bool(chosen.get("allowed_tools"))
+
+    def check_rewind(self, folder: Path, key: Key | None) -> None:
+        """Whether files of agents may be put back in this folder. Raises ``APIError`` 403: where
+        there are no agents, or none there; and to a key, where it can have no agent that changes
+        files. Whoever has no key is the server's owner.
+        """
+        instead = '; "files": false rewinds the conversation alone'
+        if not self._options.agent_mode:
+            raise _forbidden("files", f"Agent mode is switched off here{instead}", "agent_mode")
+        if not any(folder.is_relative_to(one) for one in self.folders):
+            said = f"The folder {str(folder)!r} is not within this server's folders{instead}"
+            raise _forbidden("files", said, "additional_folders")
+        modes = set(self._options.agent_permission_modes)
+        if key is not None and not (modes & _CHANGING or self._options.agent_allowed_tools):
+            said = f"No agent may change files here, and so no key may rewind them{instead}"
+            raise _forbidden("files", said, "agent_permission_modes")
 
     def _budget(self, wish: AgentWish) -> float | None:
         most = self._options.agent_max_budget_usd or None

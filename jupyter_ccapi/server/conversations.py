@@ -63,9 +63,10 @@ class Conversations:
 
     async def delete(self, owner: str, id: str) -> None:
         """Delete it, with all that was said in it."""
-        await self.get(owner, id)
-        async with self._threads.hold(id):
+        await self._threads.find(owner, id)
+        async with self._threads.hold(id, recover=False):
             await self._kept.delete(owner, id)
+            await self._threads.timelines.forget(id)
 
     async def fork(
         self, owner: str, id: str, *, item_id: str | None, metadata: Mapping[str, str] | None
@@ -122,8 +123,10 @@ class Conversations:
 
     async def take_out(self, owner: str, id: str, item_id: str) -> Conversation:
         """Delete an item."""
+        await self.get(owner, id)
         async with self._threads.hold(id):
             item = await self.item(owner, id, item_id)
+            await self._threads.timelines.note(owner, id)
             stored = await self._kept.messages(owner, id)
             message = next(one for one in stored if one.uuid == item.uuid)
             rest = [

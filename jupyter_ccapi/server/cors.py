@@ -13,6 +13,7 @@ from jupyter_server.base.handlers import APIHandler
 #: What a page's script may read of an answer; a header that is not here is kept from it.
 EXPOSED = (
     "x-request-id",
+    "x-ccapi-checkpoint",
     "x-ccapi-conversation-id",
     "x-ccapi-cost-usd",
     "x-ccapi-ignored",

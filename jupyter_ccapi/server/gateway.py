@@ -38,16 +38,18 @@ from .health import examine
 from .idempotency import Recordings
 from .images import ImageLoader
 from .principal import Principal, owner_of_this_server
+from .rewinds import Rewinds
 from .stats import Stats
 from .threads import Thread, Threads
+from .timelines import Timelines
 
 logger = logging.getLogger(__name__)
 
 
 class Gateway:
     """The core of one server, as its options set it up. In ``folder`` it keeps what it found out
-    about the CLI, its conversations, and a place of their own where chat processes stand; ``root``
-    is the folder that the server shows its users.
+    about the CLI, its conversations and their checkpoints, and a place of their own where chat
+    processes stand; ``root`` is the folder that the server shows its users.
     """
 
     def __init__(self, options: ServerOptions, *, folder: Path, root: Path) -> None:
@@ -71,12 +73,17 @@ class Gateway:
             probe=CapabilityProbe(OfflineModel, folder),
         )
         self.store = store_of(options, folder)
+        self._timelines = Timelines(self.store, folder)
         self.threads = Threads(
-            self.store, keep=options.store_conversations, keep_days=options.keep_days
+            self.store,
+            self._timelines,
+            keep=options.store_conversations,
+            keep_days=options.keep_days,
         )
         self.rules = AgentRules(options, root)
         self._images = ImageLoader(lambda: self.rules.folders, fetch=options.fetch_images)
         self.conversations = Conversations(self.threads, self._images)
+        self.rewinds = Rewinds(self.threads, self.rules)
         self.recordings = Recordings()
         self._opening: asyncio.Task[None] | None = None
         self.stats = Stats(self.pool, __version__)
@@ -109,6 +116,10 @@ class Gateway:
             thread = await held.enter_async_context(self.threads.thread(request, who.id))
             forced = Forced.by(request)
             options, whole = await self._prepare(request, thread, who, forced)
+            changes = options.mode == "agent" and self.rules.may_change_files(options.sdk)
+            await held.enter_async_context(
+                self.threads.marked(thread, options.cwd if changes else None)
+            )
             turn = query(
                 self.pool,
                 whole[-1].content,
@@ -118,6 +129,8 @@ class Gateway:
                 # A turn that waits for its client tells what it has cost only when it goes on.
                 parks=who.key is None or who.key.budget_usd is None,
             )
+            if thread.mark is not None:
+                thread.mark.turn = turn
             answer = Answer(request, forced)
             return Answering(request, turn, answer, thread, self.threads, held.pop_all())
         raise AssertionError("unreachable")
@@ -210,6 +223,7 @@ class Gateway:
         if self._opening is not None:
             await asyncio.wait([self._opening])
         await self.store.close()
+        self._timelines.close()
 
     async def _model(self, name: str | None, owner: str) -> str | None:
         """The CLI's name for a model. A name that is not known yet may be one that the CLI

@@ -5,10 +5,10 @@ import logging
 import os
 import socket
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,12 +26,16 @@ from jupyter_ccapi.store import (
     StoreError,
 )
 
+from .checkpoints import words_of
+from .seen import Seen, place_of
+from .timelines import Mark, Timelines
+
 logger = logging.getLogger(__name__)
 
-# So many conversations are found again by what they hold.
-_REMEMBERED = 4096
 # Seconds that a request waits for those before it in its conversation.
 _PATIENCE = 600.0
+# And so many, that does not name its conversation, for another process that has it.
+_LITTLE_PATIENCE = 5.0
 _DAY = 86400.0
 _TITLE = 80
 
@@ -58,8 +62,10 @@ class Thread:
     kept: bool = True
     #: The names, in the store, of those that the client has edited away.
     dropped: tuple[str, ...] = ()
-    #: What a named one is held by.
+    #: What it is held by, also against other processes.
     lease: Lease | None = None
+    #: What is noted of its turn, where files may be rewound.
+    mark: Mark | None = None
     recorded: bool = False
     changed: bool = False
 
@@ -77,8 +83,9 @@ class Threads:
     order, and those that name it also for those of other processes.
     """
 
-    def __init__(self, store: Store, *, keep: bool, keep_days: float) -> None:
+    def __init__(self, store: Store, timelines: Timelines, *, keep: bool, keep_days: float) -> None:
         self.store = store
+        self.timelines = timelines
         self._keep = keep
         self._keep_days = keep_days
         # Who waits for a conversation behind us is told so.
@@ -89,14 +96,17 @@ class Threads:
         self._expired_at = 0.0
 
     @asynccontextmanager
-    async def hold(self, id: str) -> AsyncIterator[Lease]:
-        """Have a conversation for oneself, in turn with all others, also of other processes. It
+    async def hold(self, id: str, *, recover: bool = True) -> AsyncIterator[Lease]:
+        """Have a conversation for oneself, in turn with all others, also of other processes; a
+        rewind that was cut off is finished or taken back before, unless ``recover`` is false. It
         may be changed: it is not found again any more by what it held.
         """
         async with self._alone_with(id):
             await self._written(id)
             self._seen.forget(id)
             async with self.store.leases.hold(id, self._holder, patience=_PATIENCE) as lease:
+                if recover:
+                    await self.timelines.recover(id)
                 yield lease
 
     @asynccontextmanager
@@ -110,7 +120,7 @@ class Threads:
         elif id is not None:
             if id not in self._alone:
                 # Before it waits for its turn: nobody waits for what is not there.
-                await self.get(owner, id)
+                await self.find(owner, id)
             async with self.hold(id) as lease:
                 yield await self._named(request, owner, id, lease)
         elif not (self._keep and request.store and request.begins_conversation):
@@ -120,7 +130,15 @@ class Threads:
                 yield thread
 
     async def get(self, owner: str, id: str) -> Conversation:
-        """A conversation of the store. Raises ``APIError`` 404."""
+        """A conversation of the store, no rewind of which is half done. Raises ``APIError`` 404."""
+        found = await self.find(owner, id)
+        if await self.timelines.broken_off(id):
+            async with self.hold(id):
+                found = await self.find(owner, id)
+        return found
+
+    async def find(self, owner: str, id: str) -> Conversation:
+        """A conversation of the store as it is. Raises ``APIError`` 404."""
         await self._written(id)
         try:
             return await self.store.conversations.get(owner, id)
@@ -132,13 +150,31 @@ class Threads:
                 code="conversation_not_found",
             ) from None
 
-    async def record(self, thread: Thread, added: Sequence[Message]) -> None:
-        """Keep what a turn has added. One that was named is kept when this returns; any other
-        soon after.
+    @asynccontextmanager
+    async def marked(self, thread: Thread, workspace: Path | None) -> AsyncIterator[None]:
+        """Have a turn be a checkpoint of its conversation; it may change files in ``workspace`` if
+        that is given. What is noted of it is the thread's ``mark``.
         """
-        if thread.id is None or not thread.kept:
+        async with AsyncExitStack() as held:
+            marking = asyncio.ensure_future(self._mark(thread, workspace, held))
+            try:
+                await asyncio.wait([marking])
+                thread.mark = marking.result()
+                yield
+            finally:
+                await _seen_through(self._leave(thread, marking))
+
+    async def record(self, thread: Thread, added: Sequence[Message]) -> None:
+        """Keep what a turn has added. One that was named, or changed files, is kept when this
+        returns; any other soon after.
+        """
+        if thread.id is None:
             return
-        if thread.lease is not None and thread.lease.lost:
+        if not thread.kept:
+            if thread.mark is not None:
+                await _seen_through(thread.mark.left())
+            return
+        if thread.named and thread.lease is not None and thread.lease.lost:
             raise APIError(
                 409,
                 "Another process took this conversation over while the answer was made, which was "
@@ -153,8 +189,8 @@ class Threads:
         id = thread.id
         self._writing[id] = task
         task.add_done_callback(lambda done: self._forget_write(id, done))
-        self._seen.note(place_of(thread, [*thread.history, *added]), id)
-        if thread.named:
+        self._seen.note(place_of(thread.owner, thread.settings, [*thread.history, *added]), id)
+        if thread.named or thread.mark is not None:
             # Kept as a whole, also where its client leaves meanwhile.
             await asyncio.shield(task)
 
@@ -167,6 +203,7 @@ class Threads:
         oldest = now - self._keep_days * _DAY
         await self.store.conversations.expire(oldest)
         await self.store.responses.expire(oldest)
+        await self.timelines.expire(oldest)
 
     async def close(self) -> None:
         """Wait for what is still to be kept."""
@@ -190,7 +227,7 @@ class Threads:
     async def _unnamed(self, request: Request, owner: str) -> AsyncIterator[Thread]:
         thread = Thread(owner, None, list(request.messages[:-1]), [request.messages[-1]])
         asked = {"system_prompt": request.system_prompt, "ccapi": request.agent.mode}
-        place = place_of(thread, thread.history, asked)
+        place = place_of(owner, asked, thread.history)
         # Whoever takes it up has it: a second one that goes on from the same place meanwhile
         # begins another conversation.
         known = self._seen.take(place) if _goes_on(thread.history) else None
@@ -205,7 +242,7 @@ class Threads:
                     self._seen.note(place, known)
 
     async def _named(self, request: Request, owner: str, id: str, lease: Lease) -> Thread:
-        found = await self.get(owner, id)
+        found = await self.find(owner, id)
         stored = await self.store.conversations.messages(owner, id)
         known = [as_message(one) for one in stored]
         stays, new = len(known), list(request.messages)
@@ -249,22 +286,27 @@ class Threads:
             dropping=thread.dropped,
             settings=thread.settings if thread.changed else None,
         )
+        await self._note(thread, added)
 
     async def _write_soon(self, thread: Thread, added: Sequence[Message]) -> None:
-        """After the answer: nobody waits for it."""
+        """After the answer: nobody waits for it, but for what its turn has changed."""
         assert thread.id is not None
         try:
             if not thread.known or not await self._appended(thread, added):
                 await self._create(thread, added)
-            await self.expire()
-        except StoreError as error:
+            await self._note(thread, added)
+            if thread.mark is None:
+                await self.expire()
+        except (StoreError, APIError) as error:
             logger.warning("The conversation %s was not kept: %s", thread.id, error)
 
     async def _appended(self, thread: Thread, added: Sequence[Message]) -> bool:
         """Keep it where it went on; False where that is not what it was any more."""
         assert thread.id is not None
         kept = self.store.conversations
-        async with self.store.leases.hold(thread.id, self._holder, patience=_PATIENCE):
+        async with AsyncExitStack() as held:
+            if thread.lease is None:
+                await self._take(thread, held, _PATIENCE)
             try:
                 stored = await kept.messages(thread.owner, thread.id)
                 if fingerprint([as_message(m) for m in stored]) == fingerprint(thread.history):
@@ -285,6 +327,60 @@ class Threads:
             settings=thread.settings,
             messages=as_pairs([*thread.history, *added]),
         )
+
+    async def _mark(
+        self, thread: Thread, workspace: Path | None, held: AsyncExitStack
+    ) -> Mark | None:
+        if thread.id is None or (workspace is None and not thread.known):
+            return None
+        if not await self.timelines.marks(thread.id, workspace):
+            return None
+        try:
+            if thread.known and thread.lease is None:
+                await self._take(thread, held, _LITTLE_PATIENCE)
+            prompt = thread.new[-1]
+            return await self.timelines.begin(
+                thread.owner,
+                thread.id,
+                workspace,
+                words_of(prompt),
+                counts=thread.kept and prompt.is_prompt,
+            )
+        except StoreError as error:
+            if thread.named:
+                raise
+            logger.warning("What a turn of %s changes cannot be rewound: %s", thread.id, error)
+            return None
+
+    async def _leave(self, thread: Thread, marking: "asyncio.Task[Mark | None]") -> None:
+        """Note the end of a turn of which nothing was kept."""
+        await asyncio.wait([marking])
+        if marking.cancelled() or marking.exception() is not None:
+            return
+        mark = marking.result()
+        if mark is None:
+            return
+        await self._written(mark.id)
+        if not mark.over and thread.lease is not None and thread.lease.lost:
+            await mark.drop()
+        elif not mark.over:
+            await mark.left()
+            if not thread.known:
+                # Nobody knows of this conversation.
+                await self.timelines.forget(mark.id)
+
+    async def _note(self, thread: Thread, added: Sequence[Message]) -> None:
+        mark = thread.mark
+        if mark is not None and mark.id == thread.id:
+            await mark.kept(before=len(thread.new) - 1, added=len(added))
+
+    async def _take(self, thread: Thread, held: AsyncExitStack, patience: float) -> None:
+        """Have the conversation of a thread also against other processes."""
+        assert thread.id is not None
+        lease = self.store.leases.hold(thread.id, self._holder, patience=patience)
+        thread.lease = await held.enter_async_context(lease)
+        held.callback(setattr, thread, "lease", None)
+        await self.timelines.recover(thread.id)
 
     @asynccontextmanager
     async def _alone_with(self, id: str) -> AsyncIterator[None]:
@@ -311,49 +407,14 @@ class Threads:
             task.exception()  # whoever named it was told
 
 
-class Seen:
-    """The latest conversations by what they hold, each in one place."""
-
-    def __init__(self) -> None:
-        self._by_place: OrderedDict[Place, str] = OrderedDict()
-        self._places: dict[str, Place] = {}
-
-    def note(self, place: "Place", id: str) -> None:
-        """Note what a conversation holds now."""
-        self.forget(id)
-        if (other := self._by_place.pop(place, None)) is not None:
-            del self._places[other]
-        self._by_place[place] = id
-        self._places[id] = place
-        if len(self._by_place) > _REMEMBERED:
-            _, oldest = self._by_place.popitem(last=False)
-            del self._places[oldest]
-
-    def take(self, place: "Place") -> str | None:
-        """The conversation that holds this, which then is not found again."""
-        id = self._by_place.get(place)
-        if id is not None:
-            self.forget(id)
-        return id
-
-    def forget(self, id: str) -> None:
-        """Not find this conversation again."""
-        if (place := self._places.pop(id, None)) is not None:
-            del self._by_place[place]
-
-
-#: Whose it is, what its system prompt and mode are, and what its client has seen of it.
-Place = tuple[str, str | None, str | None, bytes]
-
-
-def place_of(
-    thread: Thread, messages: Sequence[Message], asked: Mapping[str, Any] | None = None
-) -> Place:
-    """Where a conversation with these messages is found, by what is ``asked`` of it."""
-    settings = thread.settings if asked is None else asked
-    agent = settings.get("ccapi")
-    mode = agent.get("mode") if isinstance(agent, Mapping) else agent
-    return thread.owner, settings.get("system_prompt"), mode, fingerprint(messages)
+async def _seen_through(work: Coroutine[Any, Any, None]) -> None:
+    """Do this to its end, also where the one who waits for it is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        await asyncio.wait([task])
+    task.result()
 
 
 def _goes_on(history: Sequence[Message]) -> bool:

@@ -1,6 +1,6 @@
 """The routes, one module a subject; each maps an HTTP verb onto the gateway and back."""
 
-from . import chat, conversations, messages, models, responses, status
+from . import chat, conversations, messages, models, responses, rewinds, status
 from .base import NotFoundHandler
 
 #: All of them; the catch-all for unknown /v1 paths comes last.
@@ -9,6 +9,7 @@ default_handlers = [
     *responses.default_handlers,
     *messages.default_handlers,
     *conversations.default_handlers,
+    *rewinds.default_handlers,
     *models.default_handlers,
     *status.default_handlers,
     (r"/v1(?:/.*)?", NotFoundHandler),

@@ -260,6 +260,8 @@ class TurnHandler(BaseHandler):
             self.set_header("x-ccapi-process", answering.turn.warmth)
         if answering.thread.id is not None:
             self.set_header("x-ccapi-conversation-id", answering.thread.id)
+        if answering.thread.mark is not None and answering.thread.mark.number is not None:
+            self.set_header("x-ccapi-checkpoint", str(answering.thread.mark.number))
         if answering.request.ignored:
             self.set_header("x-ccapi-ignored", ", ".join(answering.request.ignored))
 
