@@ -111,7 +111,7 @@ class Asking:
         self._open[call] = waiting
         answer = Answer("deny", message=_STOPPED)
         try:
-            scope = ", ".join(_words(rule) for rule in rules)
+            scope = ", ".join(_shown(rule) for rule in rules)
             about = context.description or ""
             tell(PermissionRequest(call, name, given, title, about, diff, scope))
             answer = await waiting
@@ -168,6 +168,12 @@ def _rules(
     if tool == "Bash" and isinstance(command, str):
         return [PermissionRuleValue("Bash", command)]
     return [PermissionRuleValue(tool, None)]
+
+
+def _shown(rule: "PermissionRuleValue") -> str:
+    """A rule for people: a tool of the caller's by its own name, as a whole."""
+    name = plain_name(rule.tool_name)
+    return f"{name}(*)" if name else _words(rule)
 
 
 def _words(rule: "PermissionRuleValue") -> str:

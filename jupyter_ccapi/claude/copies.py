@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _MANIFEST = "files.json"
+# What they were like when a rewind was done with them.
+_AFTER = "after.json"
 
 
 def digest_of(path: Path) -> str | None:
@@ -47,3 +49,15 @@ def put_back(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / copy, part)
         part.replace(path)
+
+
+def note_after(folder: Path) -> None:
+    """Note what the files are now, to tell later who has changed them. Raises ``OSError``."""
+    digests = {str(path): digest_of(path) for path in copied(folder)}
+    (folder / _AFTER).write_text(json.dumps(digests))
+
+
+def changed_after(folder: Path) -> list[str]:
+    """The files that are no more what was noted. Raises ``OSError``."""
+    digests = json.loads((folder / _AFTER).read_text())
+    return [name for name, digest in digests.items() if digest_of(Path(name)) != digest]

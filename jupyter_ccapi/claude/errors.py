@@ -29,6 +29,7 @@
   * ``ControlRefused``: the CLI said no to what it was asked beside its turn
   * ``CannotSnapshot``: the state of a folder's files cannot be kept
   * ``RewindRefused``: a rewind cannot be done, and nothing was
+  * ``ConversationInUse``: another program, or another part of this one, has it open
   * ``ConversationClosed``
 
 The message of each is a whole sentence for a person: what happened and what to do. The core knows
@@ -209,6 +210,10 @@ class RewindRefused(ClaudeError):
     def __init__(self, message: str, *, conflicts: Sequence[str] = ()) -> None:
         self.conflicts = tuple(conflicts)
         super().__init__(message)
+
+
+class ConversationInUse(ClaudeError):
+    """Somebody else has the conversation open: two at once would lose what each other keeps."""
 
 
 class ConversationClosed(ClaudeError):

@@ -143,7 +143,7 @@ class PermissionRequest:
     ``id`` is the tool call's, ``tool`` its name for people (``Bash``, ``run_python``), ``title`` a
     sentence, ``description`` what the call is about, ``diff`` a unified diff of the edit that it
     would make. ``scope`` is what would be allowed for the whole conversation, in Claude Code's
-    words: ``Bash(git status *)``.
+    words: ``Bash(git status *)``; of a tool of the caller's ``run_python(*)``.
     """
 
     id: str

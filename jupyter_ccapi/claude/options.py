@@ -201,6 +201,11 @@ def _agent(options: Options) -> dict[str, Any]:
         "setting_sources": [],
         "permission_mode": "default",
         "system_prompt": preset,
-        # A message that is not streamed would come when its calls are made already.
-        "env": _STREAMED if options.tools else {},
+        "env": {
+            # Left alone, the CLI tries for three minutes before it says that the model is
+            # overloaded.
+            "CLAUDE_CODE_MAX_RETRIES": "3",
+            # A message that is not streamed would come when its calls are made already.
+            **(_STREAMED if options.tools else {}),
+        },
     }

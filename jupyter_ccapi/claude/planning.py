@@ -76,7 +76,13 @@ def plan_files(
     target = steps[0].before
     assert target is not None
     ours, others = _who(timeline, steps, now)
-    protected = {_within(path, Path(timeline.record.folder)) for path in asked.protected}
+    assert timeline.workspace is not None
+    # An open file may be a link: neither that nor the file is touched.
+    protected = {
+        _within(one, timeline.workspace)
+        for path in asked.protected
+        for one in (path.resolve(), path.parent.resolve() / path.name)
+    }
     files: list[FileChange] = []
     kept: list[tuple[str, str]] = []
     conflicts: list[str] = []
@@ -111,6 +117,10 @@ def plan_own(plan: Plan, timeline: "Timeline", later: Sequence[Checkpoint], aske
             f"The files cannot be rewound to {plan.checkpoint}: {why}. --conversation rewinds the "
             "conversation alone."
         )
+    if timeline.workspace is None or not timeline.workspace.is_dir():
+        raise RewindRefused(
+            f"The files cannot be rewound: {why} --conversation rewinds the conversation alone."
+        )
     last: dict[str, str | None] = {}
     for checkpoint in later:
         last.update(checkpoint.edited)
@@ -139,22 +149,22 @@ def _who(timeline: "Timeline", steps: Sequence[Step], now: str) -> tuple[set[str
     assert snapshots is not None
     ours: set[str] = set()
     others: set[str] = set()
-    following = [*(step.before for step in steps[1:]), now]
-    for step, then in zip(steps, following, strict=True):
-        if step.before is None or then is None:
-            continue
-        if step.after is None:
-            unsure = {one.path for one in snapshots.changes(step.before, then)}
-            ours |= unsure
-            others |= unsure
-        else:
-            ours |= {one.path for one in snapshots.changes(step.before, step.after)}
-            others |= {one.path for one in snapshots.changes(step.after, then)}
+    known = [(place, step) for place, step in enumerate(steps) if step.before is not None]
+    following = [*known[1:], (len(steps), Step("", now))]
+    for (place, step), (next_place, then) in zip(known, following, strict=True):
+        assert step.before is not None
+        assert then.before is not None
+        end = step.after or step.before
+        ours |= {one.path for one in snapshots.changes(step.before, end)}
+        since = {one.path for one in snapshots.changes(end, then.before)}
+        others |= since
+        if step.after is None or next_place > place + 1:
+            ours |= since
     return ours, others
 
 
 def _within(path: Path, folder: Path) -> str:
     try:
-        return path.resolve().relative_to(folder.resolve()).as_posix()
+        return path.relative_to(folder.resolve()).as_posix()
     except ValueError:
         return path.as_posix()

@@ -6,7 +6,8 @@ The file is the truth about a rewind: it is done once the file that says so stan
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -95,6 +96,15 @@ class Record:
         places = [place for place, one in enumerate(self.steps) if one.id == step]
         return self.steps[places[0] :] if places else []
 
+    def copy(self) -> Self:
+        """Another one with the same in it, to change without this one."""
+        return replace(
+            self,
+            steps=list(self.steps),
+            checkpoints=list(self.checkpoints),
+            rewinds=list(self.rewinds),
+        )
+
     @classmethod
     def load(cls, path: Path) -> Self | None:
         """Read a record; None where there is none. Raises ``ClaudeError`` where it cannot be."""
@@ -105,23 +115,36 @@ class Record:
             read["steps"] = [Step(**one) for one in read["steps"]]
             read["checkpoints"] = [_checkpoint(one) for one in read["checkpoints"]]
             read["rewinds"] = [_rewound(one) for one in read["rewinds"]]
-            return cls(**read)
+            record = cls(**read)
+            record._check()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _DAMAGED as error:
             raise ClaudeError(
                 f"What is kept of the conversation's checkpoints ({path}) cannot be read: {error}. "
                 "Move the file away to go on without them."
             ) from error
+        return record
+
+    def _check(self) -> None:
+        """Raise ``TypeError`` where something is not what others rely on."""
+        texts = [self.id, self.folder, *(one.words for one in self.checkpoints)]
+        numbers = [self.created, *(one.number for one in self.checkpoints)]
+        pointers = [self.head, *(one.anchor for one in self.checkpoints)]
+        pointers += [self.about, *(one.edited for one in self.checkpoints)]
+        if not (
+            all(isinstance(one, str) for one in texts)
+            and all(isinstance(one, int | float) for one in numbers)
+            and all(one is None or isinstance(one, dict) for one in pointers)
+        ):
+            raise TypeError("it is damaged")
 
     def save(self, path: Path) -> None:
         """Replace the file, durably. Raises ``ClaudeError``."""
-        told = {one.name: getattr(self, one.name) for one in fields(self)}
-        lists = {name: [asdict(one) for one in told[name]] for name in _LISTS}
-        write_whole(path, {"version": VERSION, **told, **lists})
+        write_whole(path, {"version": VERSION, **_plain(self)})
 
 
-_LISTS = ("steps", "checkpoints", "rewinds")
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def write_whole(path: Path, content: Mapping[str, Any]) -> None:
@@ -132,13 +155,19 @@ def write_whole(path: Path, content: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(json.dumps(content).encode("utf-8", "surrogatepass"))
+            file.write(json.dumps(content, default=_plain).encode())
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise ClaudeError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _plain(kept: Any) -> dict[str, Any]:
+    """A dataclass as a dict. Not ``asdict()``: that copies all that is in it."""
+    return {one.name: getattr(kept, one.name) for one in fields(kept)}
 
 
 def _checkpoint(read: dict[str, Any]) -> Checkpoint:

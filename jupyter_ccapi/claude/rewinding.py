@@ -7,20 +7,21 @@ moved on.
 """
 
 import asyncio
-import json
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
-from .copies import copied, copy_to, put_back
+from .copies import changed_after, copied, copy_to, note_after, put_back
 from .errors import ClaudeError, RewindRefused
+from .journal import Journal, Noted
 from .planning import Plan, plan_files, plan_own
-from .record import Checkpoint, Pointer, Rewound, Step, write_whole
+from .record import Checkpoint, Pointer, Rewound, Step
 from .timeline import Timeline
+from .unbroken import unbroken
 
 _NO_CHECKPOINT = "There is no checkpoint {} in this conversation; it has {}."
 
@@ -64,7 +65,7 @@ class Rewinder:
     def __init__(self, timeline: Timeline, talk: Talk) -> None:
         self._timeline = timeline
         self._talk = talk
-        self._journal = timeline.path.with_suffix(".rewind")
+        self._journal = Journal(timeline)
 
     async def preview(self, number: int, wish: Wish | None = None) -> Plan:
         """What a rewind to before prompt ``number`` would do; nothing is changed. Raises
@@ -139,22 +140,19 @@ class Rewinder:
         return await self._before(self._checkpoint(number))
 
     async def recover(self) -> None:
-        """Finish, or take back, what a process that is gone has left half done."""
-        try:
-            noted = json.loads(await asyncio.to_thread(self._journal.read_text))
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError) as error:
-            raise ClaudeError(
-                f"The journal of a rewind ({self._journal}) cannot be read: {error}."
-            ) from error
-        record = self._timeline.record
-        if record.last == noted["id"]:
-            if record.head is not None and noted["moves"]:
+        """Finish, or take back, what a process that is gone has left half done. Raises
+        ``ClaudeError`` where that cannot be.
+        """
+        with self._timeline.busy():
+            noted = await asyncio.to_thread(self._journal.read)
+            if noted is None:
+                return
+            record = self._timeline.record
+            if record.last != noted.id:
+                await unbroken(lambda: self._journal.recover(noted))
+            elif record.head is not None and noted.moves:
                 await self._talk.go(record.head)
-        else:
-            await asyncio.to_thread(self._take_back, noted)
-        await asyncio.to_thread(self._journal.unlink, missing_ok=True)
+            await asyncio.to_thread(self._journal.clear)
 
     def _checkpoint(self, number: int) -> Checkpoint:
         record = self._timeline.record
@@ -193,15 +191,19 @@ class Rewinder:
             return plan
         now = await self._timeline.take()
         steps = record.since(checkpoint.step)
-        if steps and steps[0].before is not None and now is not None:
+        if steps and steps[0].before is not None:
+            if now is None:
+                raise RewindRefused(
+                    f"The files cannot be rewound: {self._timeline.refusal} --conversation "
+                    "rewinds the conversation alone."
+                )
             return await asyncio.to_thread(plan_files, plan, self._timeline, steps, now, wish)
         return await asyncio.to_thread(plan_own, plan, self._timeline, later, wish)
 
     async def _plan_undo(self, rewound: Rewound, wish: Wish) -> Plan:
         plan = Plan(rewound.checkpoint, "", returns=rewound.undone)
         if rewound.copies is not None:
-            own = await asyncio.to_thread(copied, Path(rewound.copies))
-            return replace(plan, own=tuple(own))
+            return await asyncio.to_thread(_plan_copies, plan, Path(rewound.copies), wish)
         if rewound.step is None:
             return plan
         now, steps = await self._timeline.take(), self._timeline.record.since(rewound.step)
@@ -220,11 +222,16 @@ class Rewinder:
         commit: Callable[[Step | None, str | None], None],
     ) -> None:
         """Do it, all or nothing. A cancellation waits until it is one or the other."""
-        task = asyncio.create_task(self._do(id, plan, target, restore_own, commit))
-        try:
-            await asyncio.wait([task])
-        finally:
-            await asyncio.wait([task])
+        cancelled: asyncio.CancelledError | None = None
+        with self._timeline.busy():
+            task = asyncio.create_task(self._do(id, plan, target, restore_own, commit))
+            while not task.done():
+                try:
+                    await asyncio.wait([task])
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if cancelled is not None and not task.cancelled() and task.exception() is None:
+            raise cancelled
         task.result()
 
     async def _do(
@@ -235,65 +242,74 @@ class Rewinder:
         restore_own: Callable[[], Awaitable[None]],
         commit: Callable[[Step | None, str | None], None],
     ) -> None:
-        record, snapshots = self._timeline.record, self._timeline.snapshots
-        paths = [one.path for one in plan.files]
-        copies = self._timeline.folder / f"{record.id}.{id}.copies" if plan.own else None
-        noted: dict[str, Any] = {"id": id, "paths": paths, "now": plan.now, "target": plan.target}
-        noted |= {"copies": str(copies) if copies else None, "moves": target is not None}
-        if copies is not None:
-            await asyncio.to_thread(_copy, copies, plan.own)
-        await asyncio.to_thread(write_whole, self._journal, noted)
-        step: Step | None = None
-        kept = replace(
-            record,
-            steps=list(record.steps),
-            checkpoints=list(record.checkpoints),
-            rewinds=list(record.rewinds),
-        )
+        timeline = self._timeline
+        copies = timeline.folder / f"{timeline.record.id}.{id}.copies" if plan.own else None
+        noted = Noted.of(id, plan, timeline.workspace, copies, moves=target is not None)
+        kept, done = timeline.record.copy(), False
+
+        def prepare() -> None:
+            if copies is not None:
+                _copy(copies, plan.own)
+            self._journal.write(noted)
+
+        def carry_out() -> None:
+            nonlocal done
+            step = self._restore(plan)
+            if copies is not None:
+                note_after(copies)
+            commit(step, noted.copies)
+            timeline.record.last = id
+            if target is not None:
+                timeline.record.head = target
+            timeline.save_now()
+            done = True
+
         try:
+            await unbroken(prepare)
             if copies is not None:
                 await restore_own()
-            elif paths:
-                assert snapshots is not None
-                assert plan.target is not None
-                await asyncio.to_thread(snapshots.restore, plan.target, paths, expected=plan.now)
-                step = Step(uuid4().hex, plan.now, await self._timeline.take())
-                record.steps.append(step)
-            commit(step, str(copies) if copies else None)
-            record.last = id
-            if target is not None:
-                record.head = target
-            await self._timeline.save()
+            await unbroken(carry_out)
         except BaseException as error:
-            self._timeline.record = kept
-            try:
-                await asyncio.to_thread(self._take_back, noted)
-            except (ClaudeError, OSError) as second:
-                # The journal stays: whatever comes next to this conversation tries again.
-                raise ClaudeError(
-                    f"{error} The files could not be put back as they were ({second}); that is "
-                    "tried again with the next prompt or rewind."
-                ) from error
-            await asyncio.to_thread(self._journal.unlink, missing_ok=True)
+            if done:
+                raise  # what is left to do is done by whoever comes next
+            timeline.record = kept
+            failure = error
+            await unbroken(lambda: self._journal.give_up(noted, failure))
+            if isinstance(error, OSError):
+                raise ClaudeError(f"Nothing was rewound: {error.strerror}.") from error
             raise
         if target is not None:
             await self._talk.go(target)
-        await asyncio.to_thread(self._journal.unlink, missing_ok=True)
+        await asyncio.to_thread(self._journal.clear)
 
-    def _take_back(self, noted: dict[str, Any]) -> None:
-        """Put the files back of a rewind that was not done; one that somebody has changed since
-        stays as it is.
-        """
-        if noted["copies"] is not None:
-            put_back(Path(noted["copies"]))
-            shutil.rmtree(noted["copies"], ignore_errors=True)
-        snapshots = self._timeline.snapshots
-        if not noted["paths"] or snapshots is None:
-            return
-        present = snapshots.take()
-        other = {one.path for one in snapshots.changes(present, noted["target"])}
-        paths = [path for path in noted["paths"] if path not in other]
-        snapshots.restore(noted["now"], paths, expected=None)
+    def _restore(self, plan: Plan) -> Step | None:
+        """Put the files in place; return the step that this is, None where there are none."""
+        snapshots, paths = self._timeline.snapshots, [one.path for one in plan.files]
+        if not paths:
+            return None
+        assert snapshots is not None
+        assert plan.target is not None
+        snapshots.restore(plan.target, paths, expected=plan.now)
+        step = Step(uuid4().hex, plan.now, self._timeline.take_now())
+        self._timeline.record.steps.append(step)
+        return step
+
+
+def _plan_copies(plan: Plan, folder: Path, wish: Wish) -> Plan:
+    """The plan to take back a rewind with copies of its own. Blocks."""
+    try:
+        own, changed = copied(folder), changed_after(folder)
+    except (OSError, ValueError) as error:
+        raise RewindRefused(
+            f"The files cannot be put back: the copies of them ({folder}) cannot be read: {error}."
+        ) from error
+    open_ones = {str(path) for path in wish.protected} & {str(path) for path in own}
+    if open_ones:
+        raise RewindRefused(
+            f"Nothing was put back: {', '.join(sorted(open_ones))} is open, and here only all "
+            "files can be put back at once."
+        )
+    return replace(plan, own=tuple(own), conflicts=() if wish.force else tuple(changed))
 
 
 def _copy(folder: Path, files: Collection[Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from .asking import Answer, Asking
 from .edits import EDITING
 from .errors import ClaudeError, ConversationClosed, InvalidOption, TurnFailed
-from .events import Event, ToolCall, TurnEnd, Usage
+from .events import Event, ToolCall, ToolResult, TurnEnd, Usage
 from .history import Message
 from .record import Pointer
 from .slots import Warmth
@@ -28,7 +28,7 @@ class Turn:
     ``messages`` are, after the end, the prompt and all that the turn has added to it, as the model
     knows them: a history that goes on is the old one and these; None where that is in doubt.
     ``anchor`` is where the prompt stands, once it was taken up; ``edited`` are the files that
-    Claude Code's own tools were to change, ``variables`` what code in a kernel has set, as far as
+    Claude Code's own tools have changed, ``variables`` what code in a kernel has set, as far as
     whoever runs it says so.
     """
 
@@ -39,7 +39,7 @@ class Turn:
         self.warmth: Warmth | None = None
         self.messages: list[Message] | None = None
         self.anchor: Pointer | None = None
-        self.edited: list[Path] = []
+        self._edits: dict[str, Path] = {}
         self.variables: list[str] = []
         self._stop: Callable[[], None] | None = None
         self._asking: Asking | None = None
@@ -94,7 +94,14 @@ class Turn:
         if isinstance(event, ToolCall) and event.name in EDITING:
             path = event.input.get("file_path") or event.input.get("notebook_path")
             if isinstance(path, str):
-                self.edited.append(Path(path))
+                self._edits[event.id] = Path(path)
+        elif isinstance(event, ToolResult) and event.is_error:
+            self._edits.pop(event.id, None)
+
+    @property
+    def edited(self) -> list[Path]:
+        """The files that Claude Code's own tools have changed, or may have: not all have ended."""
+        return list(self._edits.values())
 
     def _tell(self, event: Event) -> None:
         self._events.append(event)

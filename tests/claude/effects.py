@@ -38,7 +38,7 @@ class Effects:
             return
         if self._fault == "dies":
             os._exit(9)
-        if self._fault == "fails once" and self.count > self._last:
+        if self._fault == "fails once" and (self.count > self._last or name == "rmdir"):
             return
         if self._fault == "is full" and name in _FREE:
             return
@@ -57,7 +57,12 @@ class _Connection:
 
     def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
         if statement == "COMMIT":
-            self._effects.next("COMMIT")
+            try:
+                self._effects.next("COMMIT")
+            except sqlite3.Error:
+                # As SQLite does it where the disk is full.
+                self._connection.execute("ROLLBACK")
+                raise
         return self._connection.execute(statement, *values)
 
 

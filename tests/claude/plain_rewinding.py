@@ -13,7 +13,7 @@ File = tuple[str, bool]
 Files = dict[str, File]
 
 
-class Refused(Exception):  # noqa: N818 - as the project's errors are named
+class Refused(Exception):
     """It cannot be done, and nothing is."""
 
 
@@ -129,10 +129,11 @@ class Plain:
 
     def fork(self, number: int) -> "Plain":
         """Another conversation, that stands before this prompt."""
-        history = self.prompt(number).history
-        if history is None:
+        prompt = self.prompt(number)
+        if prompt.history is None:
             raise Refused
-        return Plain(history, lasts=True)
+        before = [one for one in self.prompts if one.number < number]
+        return Plain(prompt.history, list(self.times), before, lasts=True)
 
     def _changed(self, now: Files, then: Files) -> "Plain":
         changed = [Time(dict(now), dict(then))] if then != now else []

@@ -10,6 +10,7 @@ import pytest
 from jupyter_ccapi.claude import Conversation, Options, Pool, TextDelta
 from jupyter_ccapi.claude.errors import ClaudeError, RewindRefused
 from jupyter_ccapi.claude.planning import Plan
+from jupyter_ccapi.claude.record import Record
 from jupyter_ccapi.claude.rewinding import Rewinder, Wish
 from jupyter_ccapi.claude.snapshots import Snapshots
 from jupyter_ccapi.claude.timeline import Timeline
@@ -294,7 +295,7 @@ async def test_where_one_part_fails_neither_is_done(
         if where == "restore":
             patch.setattr(Snapshots, "restore", _fails_once(Snapshots.restore))
         elif where == "save":
-            patch.setattr(Timeline, "save", _fails)
+            patch.setattr(Record, "save", _fails)
         else:
             for path in (home / ".claude").rglob("*.jsonl"):
                 path.unlink()
@@ -316,5 +317,5 @@ def _fails_once(restore: Callable[..., None]) -> Callable[..., None]:
     return restore_or_fail
 
 
-async def _fails(timeline: Timeline) -> None:
+def _fails(record: Record, path: Path) -> None:
     raise ClaudeError("The disk is full.")
