@@ -1,6 +1,7 @@
 """Conversations and their turns: what the rest of the project talks to."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from .errors import (
     TurnTimeout,
 )
 from .events import Spent, TurnEnd, Usage
-from .forking import fork_after, head_before, read_messages
+from .forking import fork_after, head_before, is_kept, read_messages
 from .history import Content, Message, Session, as_said, settle
 from .options import Options
 from .pool import Pool
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from .process import Process
     from .translate import TurnReader
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -151,17 +154,23 @@ class Conversation:
         if timeline is None:
             return await self._answer(turn, content, options)
         await Rewinder(timeline, self).recover()
-        number = await timeline.begin(_words(content))
+        number: int | None = await timeline.begin(_words(content), head=self.head)
+        assert number is not None
         try:
             end = await self._answer(turn, content, options)
         finally:
-            await timeline.end(
-                number,
-                anchor=turn.anchor if turn.started else None,
-                head=self.head,
-                edited=turn.edited,
-                variables=turn.variables,
-            )
+            try:
+                await timeline.end(
+                    number,
+                    anchor=turn.anchor if turn.started else None,
+                    head=self.head,
+                    edited=turn.edited,
+                    variables=turn.variables,
+                )
+            except ClaudeError as error:
+                # The answer is there and paid for: it is not lost over this.
+                logger.warning("A turn's checkpoint is not complete: %s", error)
+                number = None
         return replace(end, checkpoint=number)
 
     @property
@@ -182,7 +191,9 @@ class Conversation:
 
     def _stand(self, head: Pointer) -> None:
         self._session, self._answered = str(head["session"]), bool(head["answered"])
-        self._history = None if self._answered else ()
+        # A first turn that was not lived to its end has left a transcript all the same.
+        known = self._answered or is_kept(self._session, self.options.cwd or Path.cwd())
+        self._history = None if known else ()
         self._differs = False
 
     async def rewind_own_files(self, anchor: Pointer) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from .errors import RewindRefused
 from .history import Message
 from .record import Pointer
+from .transcripts import transcript_path
 
 
 def head_before(anchor: Pointer) -> Pointer:
@@ -58,6 +59,11 @@ def read_messages(session: str, folder: Path) -> list[Message]:
     return said
 
 
+def is_kept(session: str, folder: Path) -> bool:
+    """Whether the CLI has a transcript of this session."""
+    return transcript_path(session, cwd=folder, environment={}).exists()
+
+
 def _message_before(session: str, prompt: str, folder: Path) -> str | None:
     """The id of the last message before a prompt; None where it is the first.
 
@@ -79,8 +85,6 @@ def _message_before(session: str, prompt: str, folder: Path) -> str | None:
 
 
 def _entries(session: str, folder: Path) -> list[dict[str, Any]]:
-    from .transcripts import transcript_path
-
     path = transcript_path(session, cwd=folder, environment={})
     entries: list[dict[str, Any]] = []
     try:

@@ -103,8 +103,9 @@ class Timeline:
         finally:
             self._hold.busy = was
 
-    async def begin(self, prompt: str) -> int:
-        """A prompt is about to be sent: keep the files as they are now. Returns its number. What
+    async def begin(self, prompt: str, *, head: Pointer | None = None) -> int:
+        """A prompt is about to be sent, from where the conversation stands (``head``): keep the
+        files as they are now. Returns its number. What
         was rewound before it cannot be taken back any more. Raises ``ClaudeError``, and then there
         is no such prompt; nor is there when it is cancelled.
         """
@@ -112,7 +113,7 @@ class Timeline:
         kept = self.record.copy()
         self._hold.busy = True
         try:
-            return await unbroken(lambda: self._begin(prompt))
+            return await unbroken(lambda: self._begin(prompt, head))
         except BaseException as error:
             self.record = kept
             if isinstance(error, asyncio.CancelledError):
@@ -121,7 +122,7 @@ class Timeline:
             self._hold.busy = False
             raise
 
-    def _begin(self, prompt: str) -> int:
+    def _begin(self, prompt: str, head: Pointer | None) -> int:
         before = self.take_now()
         last = self.record.checkpoints[-1].number if self.record.checkpoints else 0
         step = Step(uuid4().hex, before)
@@ -131,6 +132,7 @@ class Timeline:
         self.record.checkpoints.append(Checkpoint(last + 1, time.time(), short, step.id))
         self._sweeps = any(one.copies is not None for one in self.record.rewinds)
         self.record.rewinds.clear()
+        self.record.head = head or self.record.head
         self.save_now()
         return last + 1
 

@@ -319,3 +319,41 @@ def _fails_once(restore: Callable[..., None]) -> Callable[..., None]:
 
 def _fails(record: Record, path: Path) -> None:
     raise ClaudeError("The disk is full.")
+
+
+async def test_where_the_end_of_a_turn_cannot_be_kept_its_answer_is_not_lost(
+    open_one: Open, model: OfflineModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await open_one()
+    model.script(Reply("Here."), Reply("Again."))
+    with monkeypatch.context() as patch:
+        patch.setattr(Timeline, "end", _cannot_end)
+        end = await conversation.send("One").finish()
+    assert (end.text, end.checkpoint) == ("Here.", None)
+
+
+async def _cannot_end(timeline: Timeline, *_: Any, **__: Any) -> None:
+    timeline._hold.busy = False
+    raise ClaudeError("The disk is full.")
+
+
+async def test_a_first_turn_that_nobody_saw_end_is_gone_on_with(
+    open_one: Open, model: OfflineModel, home: Path
+) -> None:
+    """Its kernel was gone in the middle; the record says where it stood."""
+    conversation = await open_one()
+    model.script(held("one two three"))
+    turn = conversation.send("First")
+    await until(turn, TextDelta)
+    kept = (home / "kept" / "one.json").read_bytes()
+    await turn.interrupt()
+    await conversation.close()
+    assert conversation.timeline is not None
+    await conversation.timeline.close()
+    (home / "kept" / "one.json").write_bytes(kept)
+    again = await open_one()
+    model.release()
+    model.clear()
+    await again.send("Second").finish()
+    told = conversation_sent(model.main_requests[-1])
+    assert ("user", "First") in [(role, text.split("\n")[0]) for role, text in told]
