@@ -28,6 +28,7 @@
 
   * ``ControlRefused``: the CLI said no to what it was asked beside its turn
   * ``CannotSnapshot``: the state of a folder's files cannot be kept
+  * ``ChangedSince``: files were to be put back that somebody has changed
   * ``RewindRefused``: a rewind cannot be done, and nothing was
   * ``ConversationInUse``: another program, or another part of this one, has it open
   * ``ConversationClosed``
@@ -200,6 +201,22 @@ class ControlRefused(ClaudeError):
 
 class CannotSnapshot(ClaudeError):
     """A snapshot of a folder's files cannot be taken, or those that were cannot be used."""
+
+
+class ChangedSince(ClaudeError):
+    """Files are not what they were expected to be: somebody has changed them since.
+
+    ``paths`` are theirs.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        named = ", ".join(repr(path) for path in self.paths[:5])
+        more = f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else ""
+        super().__init__(
+            f"Changed by another hand since: {named}{more}. Nothing was restored, as that change "
+            "would be lost."
+        )
 
 
 class RewindRefused(ClaudeError):

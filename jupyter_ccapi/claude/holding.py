@@ -1,7 +1,6 @@
 """One program at a time has a conversation: two would each overwrite what the other one keeps."""
 
 import errno
-import fcntl
 import os
 import threading
 import weakref
@@ -79,6 +78,10 @@ class Hold:
 
 def _locked(path: Path) -> int:
     """Open a file and lock it; the lock is not a child's who inherits the descriptor."""
+    if os.name == "nt":
+        return os.open(path, os.O_RDWR | os.O_CREAT)
+    import fcntl
+
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

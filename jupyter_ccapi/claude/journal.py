@@ -14,7 +14,7 @@ from .copies import put_back
 from .errors import ClaudeError
 from .planning import Plan
 from .record import write_whole
-from .snapshot_scan import RESTORING
+from .snapshot_walk import RESTORING
 from .timeline import Timeline
 
 # Raised whenever what is noted changes: a journal of another version is not touched.

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from .changes import FileChange, NotCovered
 from .copies import digest_of
 from .errors import RewindRefused
 from .record import Checkpoint, Step
-from .snapshots import FileChange, NotCovered
 
 if TYPE_CHECKING:
     from .timeline import Timeline

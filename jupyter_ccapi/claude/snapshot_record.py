@@ -1,130 +1,144 @@
-"""A snapshot as it is kept: git trees of the files, and beside them what git has no place for.
-
-Its id is that of a tree with two entries: ``files``, and ``about``, a blob of JSON. Equal states
-of a workspace so have the same id.
-"""
+"""A snapshot as it is kept: a commit of the files, whose message says what git has no place for."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Self
+from typing import NamedTuple, Self
+
+import pygit2
+from pygit2.enums import DiffOption
 
 from .errors import ClaudeError
-from .snapshot_scan import FILE, NotCovered
-from .snapshot_store import FOLDER, Entry, SnapshotStore, tree_data
+from .snapshot_repository import commit
 
-Difference = tuple[str, Entry | None, Entry | None]
+#: Git's modes.
+FILE, PROGRAM, LINK, FOLDER = 0o100644, 0o100755, 0o120000, 0o40000
+
+
+class Entry(NamedTuple):
+    """What a tree holds under a name: git's mode, and the id of a blob or of a tree."""
+
+    mode: int
+    id: pygit2.Oid
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One snapshot: its ``tree``, what it leaves out (why, by path), the ``empty`` folders (without
-    covered files), and the ``private`` files (that only their owner may use).
+    covered files), the ``private`` files (that only their owner may use), and the ``bytes`` of all.
     """
 
-    tree: bytes
-    left_out: dict[str, str]
+    tree: pygit2.Tree
+    left_out: Mapping[str, str]
     empty: frozenset[str]
     private: frozenset[str]
+    bytes: int
 
     @classmethod
-    def read(cls, store: SnapshotStore, snapshot: str) -> Self:
+    def read(cls, repository: pygit2.Repository, snapshot: str) -> Self:
         """The snapshot with this id. Raises ``ClaudeError`` where there is none."""
-        if not store.recorded(snapshot):
+        found = commit(repository, snapshot)
+        if found is None:
             raise ClaudeError(
                 f"There is no snapshot {snapshot!r} of this folder, or not any more: snapshots "
                 "that no conversation needs are dropped after a while."
             )
-        top = store.tree(bytes.fromhex(snapshot))
-        about = json.loads(store.read(top["about"].id, "blob"))
-        return cls(
-            top["files"].id,
-            dict(about["left_out"]),
-            frozenset(about["empty"]),
-            frozenset(about["private"]),
-        )
+        about = json.loads(found.message)
+        empty, private = frozenset(about["empty"]), frozenset(about["private"])
+        return cls(found.tree, about["left_out"], empty, private, about["bytes"])
+
+    def message(self) -> str:
+        """All but the tree, as JSON."""
+        about = {
+            "left_out": self.left_out,
+            "empty": sorted(self.empty),
+            "private": sorted(self.private),
+            "bytes": self.bytes,
+        }
+        return json.dumps(about, separators=(",", ":"), sort_keys=True)
 
     def why_not(self, path: str) -> str | None:
         """Why it does not cover a path: what it leaves out, or what is inside of that."""
-        for one in (path, *map(str, PurePosixPath(path).parents)):
-            if one in self.left_out:
-                return self.left_out[one]
-        return None
+        return why_not(self.left_out, path)
 
-    def entry(self, store: SnapshotStore, path: str) -> Entry | None:
+    def entry(self, path: str) -> Entry | None:
         """What it has at a path: a file, a link, a folder; None where it has nothing."""
-        found = Entry(FOLDER, self.tree)
-        for name in path.split("/"):
-            if found.mode != FOLDER:
-                return None
-            inner = store.tree(found.id).get(name)
-            if inner is None:
-                return None
-            found = inner
-        return found
+        try:
+            found = self.tree[path]
+        except KeyError:
+            return None
+        return Entry(int(found.filemode), found.id)
 
-    def had_folder(self, store: SnapshotStore, path: str) -> bool:
+    def file(self, path: str) -> Entry | None:
+        """The file or link that it has at a path."""
+        found = self.entry(path)
+        return found if found and found.mode != FOLDER else None
+
+    def had_folder(self, path: str) -> bool:
         """Whether there was a folder of this name, with covered files or without."""
-        entry = self.entry(store, path)
+        entry = self.entry(path)
         was = entry is not None and entry.mode == FOLDER
         return was or path in self.empty or self.why_not(path) is not None
 
 
-def write_record(
-    store: SnapshotStore,
-    tree: bytes,
-    left_out: Sequence[NotCovered],
-    *,
-    empty: Collection[str],
-    private: Collection[str],
-) -> str:
-    """Keep a snapshot of this tree; return its id."""
-    about = {
-        "left_out": [[one.path, one.why] for one in left_out],
-        "empty": sorted(empty),
-        "private": sorted(private),
-    }
-    blob = store.add("blob", json.dumps(about, separators=(",", ":")).encode())
-    entries = [("files", Entry(FOLDER, tree)), ("about", Entry(FILE, blob))]
-    snapshot = store.add("tree", tree_data(entries)).hex()
-    store.record(snapshot)
-    return snapshot
+def read_blob(repository: pygit2.Repository, name: pygit2.Oid) -> bytes:
+    """What a file holds. Raises ``ClaudeError`` where that is gone or damaged."""
+    try:
+        found = repository[name]
+        assert isinstance(found, pygit2.Blob)
+        return found.data
+    except (KeyError, pygit2.GitError) as error:
+        raise ClaudeError(
+            f"A part of the snapshots in {repository.path!r} is missing or damaged (blob {name}): "
+            "what is in it cannot be brought back."
+        ) from error
 
 
-def differences(store: SnapshotStore, old: Record, new: Record) -> list[Difference]:
+def why_not(left_out: Mapping[str, str], path: str) -> str | None:
+    """What is said of a path that is left out, or is in a folder that is."""
+    if left_out:
+        for one in (path, *map(str, PurePosixPath(path).parents)):
+            if one in left_out:
+                return left_out[one]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file or link that is not the same in two snapshots; ``number`` is its place in both diffs,
+    of which ``heads`` takes every file for a binary one.
+    """
+
+    path: str
+    delta: pygit2.DiffDelta
+    number: int
+    whole: pygit2.Diff
+    heads: pygit2.Diff
+
+    def patch(self) -> pygit2.Patch:
+        """How it differs."""
+        found = self.whole[self.number]
+        assert found is not None
+        return found
+
+    def head(self) -> bytes:
+        """The lines before what differs, as git shows them."""
+        found = self.heads[self.number]
+        assert found is not None
+        return found.data[: found.data.rfind(b"Binary files ")]
+
+
+def differences(old: Record, new: Record) -> list[Difference]:
     """The files and links that are not the same in both, by path, as far as both cover them."""
-    found = [
-        one
-        for one in _compare(store, old.tree, new.tree)
-        if (one[1] or old.why_not(one[0]) is None) and (one[2] or new.why_not(one[0]) is None)
-    ]
-    return sorted(found, key=lambda one: one[0])
-
-
-def _compare(store: SnapshotStore, old: bytes, new: bytes) -> Iterator[Difference]:
-    waiting: list[tuple[str, bytes | None, bytes | None]] = [("", old, new)]
-    while waiting:
-        place, before, after = waiting.pop()
-        if before == after:
-            continue
-        one = store.tree(before) if before else {}
-        other = store.tree(after) if after else {}
-        for name in one.keys() | other.keys():
-            was, is_now = one.get(name), other.get(name)
-            if was == is_now:
-                continue
-            trees = _folder(was), _folder(is_now)
-            if trees != (None, None):
-                waiting.append((f"{place}{name}/", *trees))
-            files = _file(was), _file(is_now)
-            if files != (None, None):
-                yield place + name, *files
-
-
-def _folder(entry: Entry | None) -> bytes | None:
-    return entry.id if entry and entry.mode == FOLDER else None
-
-
-def _file(entry: Entry | None) -> Entry | None:
-    return entry if entry and entry.mode != FOLDER else None
+    flags = DiffOption.INCLUDE_TYPECHANGE
+    whole = old.tree.diff_to_tree(new.tree, flags=flags)
+    heads = old.tree.diff_to_tree(new.tree, flags=flags | DiffOption.FORCE_BINARY)
+    found = []
+    for number, delta in enumerate(whole.deltas):
+        path = os.fsdecode(delta.new_file.raw_path)
+        gone, made = delta.status_char() == "D", delta.status_char() == "A"
+        if not (gone and new.why_not(path)) and not (made and old.why_not(path)):
+            found.append(Difference(path, delta, number, whole, heads))
+    return sorted(found, key=lambda one: one.path)

@@ -14,21 +14,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ClaudeError
-from .snapshot_record import Record
-from .snapshot_scan import (
-    LINK,
-    PROGRAM,
-    RESTORING,
+import pygit2
+
+from .errors import ChangedSince, ClaudeError
+from .snapshot_record import LINK, PROGRAM, Entry, Record, read_blob
+from .snapshot_taking import (
     Signature,
     SnapshotLimits,
     git_mode,
-    is_gits,
     larger_than,
     read_file,
     signature,
 )
-from .snapshot_store import FOLDER, Entry, SnapshotStore, object_id
+from .snapshot_walk import RESTORING, is_gits
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # What opening a folder says where there is none, or a file or a link in its place.
@@ -36,32 +34,18 @@ _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _MAKE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class ChangedSince(ClaudeError):
-    """Files are not what they were expected to be: somebody has changed them since.
-
-    ``paths`` are theirs.
-    """
-
-    def __init__(self, paths: Collection[str]) -> None:
-        self.paths = tuple(paths)
-        named = ", ".join(repr(path) for path in self.paths[:5])
-        more = f" and {len(self.paths) - 5} more" if len(self.paths) > 5 else ""
-        super().__init__(
-            f"Changed by another hand since: {named}{more}. Nothing was restored, as that change "
-            "would be lost."
-        )
-
-
 def restore(
     root: Path,
-    store: SnapshotStore,
+    git: pygit2.Repository,
     paths: Collection[str],
     *,
     target: Record,
     expected: Record | None,
     limits: SnapshotLimits,
+    made: set[pygit2.Oid],
 ) -> None:
-    """Put these paths of a workspace to what they are in ``target``; in a transaction that writes.
+    """Put these paths of a workspace to what they are in ``target``. ``made`` becomes the blobs
+    that are made of what is there now, so that it can be put back.
 
     Raises ``ChangedSince`` where one is not what it is in ``expected``, and ``ClaudeError`` where
     one cannot be put back; nothing has changed then.
@@ -69,8 +53,8 @@ def restore(
     descriptor = os.open(root, _OPEN_FOLDER)
     try:
         workspace = _Workspace(descriptor)
-        steps = _Plan(workspace, store, target, expected, limits).steps(sorted(set(paths)))
-        _Restoring(workspace, store, target).run(steps)
+        steps = _Plan(workspace, git, target, expected, limits, made).steps(sorted(set(paths)))
+        _Restoring(workspace, git, target).run(steps)
     finally:
         os.close(descriptor)
 
@@ -79,16 +63,16 @@ def restore(
 class _Now:
     """What is at a path: a file, a link or a folder by its status; nothing where that is None.
 
-    ``content`` is what a file or link holds: the id of a blob, which is in the store.
+    ``content`` is what a file or link holds: the id of a blob, which the repository has.
     """
 
     status: os.stat_result | None = None
-    content: bytes = b""
+    content: pygit2.Oid | None = None
 
     @property
     def entry(self) -> Entry | None:
         """As a tree would hold it; None where it is neither a file nor a link."""
-        if self.status is None or not self.content:
+        if self.status is None or self.content is None:
             return None
         return Entry(git_mode(self.status.st_mode), self.content)
 
@@ -156,13 +140,15 @@ class _Plan:
     def __init__(
         self,
         workspace: _Workspace,
-        store: SnapshotStore,
+        git: pygit2.Repository,
         target: Record,
         expected: Record | None,
         limits: SnapshotLimits,
+        made: set[pygit2.Oid],
     ) -> None:
         self._workspace = workspace
-        self._store = store
+        self._git = git
+        self._made = made
         self._target = target
         self._expected = expected
         self._limits = limits
@@ -198,14 +184,13 @@ class _Plan:
     def _step(self, path: str) -> _Step:
         try:
             self._check_path(path)
-            return _Step(path, self._now(path, then := self._then(path)), then)
+            then = self._then(path)
+            return _Step(path, self._now(path), then)
         except OSError as error:
             raise _failed(path, error) from error
 
     def _then(self, path: str) -> Entry | None:
-        then = self._target.entry(self._store, path)
-        if then is not None and then.mode == FOLDER:
-            then = None
+        then = self._target.file(path)
         why = self._target.why_not(path)
         if then is None and why is not None:
             raise ClaudeError(
@@ -213,15 +198,15 @@ class _Plan:
             )
         return then
 
-    def _now(self, path: str, then: Entry | None) -> _Now:
-        """What is there now; its content goes to the store, so that it can be put back."""
+    def _now(self, path: str) -> _Now:
+        """What is there now; its content is kept, so that it can be put back."""
         status = self._workspace.status(path)
         if status is None or stat.S_ISDIR(status.st_mode):
             return _Now(status)
         if stat.S_ISLNK(status.st_mode):
             with self._workspace.folder_of(path) as (folder, name):
                 link = os.fsencode(os.readlink(name, dir_fd=folder))
-            return _Now(status, self._store.add("blob", link))
+            return _Now(status, self._blob(link))
         if not stat.S_ISREG(status.st_mode):
             raise ClaudeError(f"{path!r} is neither a file nor a link now, and is not restored.")
         with self._workspace.folder_of(path) as (folder, name):
@@ -231,15 +216,18 @@ class _Plan:
                 f"{path!r} is {larger_than(self._limits)} now, and so could not be put back if "
                 "something went wrong: move it away first."
             )
-        content, status, _ = found
-        if then is not None and object_id("blob", content) == then.id:
-            return _Now(status, then.id)
-        return _Now(status, self._store.add("blob", content))
+        content, status = found
+        return _Now(status, self._blob(content))
+
+    def _blob(self, content: bytes) -> pygit2.Oid:
+        name = pygit2.hash(content)
+        if name not in self._git:
+            self._made.add(name)
+            self._git.create_blob(content)
+        return name
 
     def _as_expected(self, step: _Step, expected: Record) -> bool:
-        entry = expected.entry(self._store, step.path)
-        if entry is not None and entry.mode == FOLDER:
-            entry = None
+        entry = expected.file(step.path)
         return step.now.entry == entry and (
             entry is not None or expected.why_not(step.path) is None
         )
@@ -276,9 +264,9 @@ class _Plan:
 class _Restoring:
     """Does the steps, and knows how to undo those that are done."""
 
-    def __init__(self, workspace: _Workspace, store: SnapshotStore, target: Record) -> None:
+    def __init__(self, workspace: _Workspace, git: pygit2.Repository, target: Record) -> None:
         self._workspace = workspace
-        self._store = store
+        self._git = git
         self._target = target
         self._undo: list[tuple[str, Callable[[], None]]] = []
 
@@ -321,7 +309,7 @@ class _Restoring:
             os.unlink(name, dir_fd=folder)
         self._undo.append((step.path, lambda: self._back(step)))
         for place in reversed(_folders_above(step.path)):
-            if self._target.had_folder(self._store, place):
+            if self._target.had_folder(place):
                 break
             try:
                 self._remove_folder(place)
@@ -360,7 +348,7 @@ class _Restoring:
 
     def _write(self, path: str, entry: Entry, bits: int | None) -> None:
         """Write a file or a link under another name, and rename it."""
-        content = self._store.read(entry.id, "blob")
+        content = read_blob(self._git, entry.id)
         with self._workspace.folder_of(path) as (folder, name):
             beside = RESTORING + secrets.token_hex(8)
             try:

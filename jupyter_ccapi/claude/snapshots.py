@@ -1,57 +1,34 @@
 """Snapshots of a workspace's files: taken before and after each turn, compared, and restored.
 
 They are kept apart from the workspace: a repository in it, its index, refs, hooks and settings
-are neither used nor changed, and there need not be one. Git itself is not needed.
+are neither used nor changed, and there need not be one. Their own repository is used by libgit2, so
+that git itself is not needed.
 """
 
 import os
-import pwd
-import threading
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from . import text_diff
-from .errors import CannotSnapshot
-from .snapshot_record import Record, differences
-from .snapshot_restore import ChangedSince, restore
-from .snapshot_scan import NotCovered, Seen, SnapshotLimits, TooMuch, look
-from .snapshot_store import Entry, SnapshotStore
-from .snapshot_taking import Index, write_snapshot
-from .text_diff import Side
+import pygit2
 
-__all__ = [
-    "ChangedSince",
-    "FileChange",
-    "NotCovered",
-    "SnapshotLimits",
-    "Snapshots",
-]
+from .changes import FileChange, NotCovered
+from .errors import CannotSnapshot
+from .snapshot_record import Difference, Record, differences, read_blob
+from .snapshot_repository import SnapshotRepository
+from .snapshot_restore import restore
+from .snapshot_taking import SnapshotLimits, Taking
+
+__all__ = ["SnapshotLimits", "Snapshots"]
 
 _LIMITS = SnapshotLimits()
 
-# Characters of a diff that are shown, and bytes of a file whose lines are.
+# Characters of a diff that are shown, and bytes of a file whose lines are compared: of longer ones,
+# with few different lines, that could take many seconds.
 _MOST_SHOWN = 200_000
-_MOST_COMPARED = 2 * 1024 * 1024
-
-# Another process dropped objects while the folder was looked at: that is rare, and look again.
-_ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """A file or link that is not the same in two snapshots: its path (relative, with slashes), and
-    how many lines were inserted and deleted; none of a ``binary`` one.
-    """
-
-    path: str
-    kind: Literal["added", "modified", "deleted"]
-    insertions: int
-    deletions: int
-    binary: bool
+_MOST_COMPARED = 1024 * 1024
 
 
 class Snapshots:
@@ -65,61 +42,45 @@ class Snapshots:
         self._folder = folder.resolve()
         self._home = store.resolve()
         self._limits = limits
-        name = sha256(os.fsencode(self._folder)).hexdigest()[:32]
-        self._store = SnapshotStore(self._home / f"{name}.sqlite")
-        self._index = Index()
-        self._lock = threading.Lock()
+        inside = self._home != self._folder and self._home.is_relative_to(self._folder)
+        apart = self._home.relative_to(self._folder).as_posix() if inside else None
+        self._repository = SnapshotRepository(self._home, self._folder)
+        self._taking = Taking(self._repository, self._folder, limits, apart)
 
     def refusal(self) -> str | None:
         """A sentence that says why there can be no snapshot of the folder; None where there can."""
         try:
-            with self._lock:
-                self._check()
-                with self._store.transaction():
-                    self._index.refresh(self._store)
-                self._look()
+            self._check()
+            with self._repository.opened() as git:
+                self._taking.look(git)
         except CannotSnapshot as error:
             return str(error)
         return None
 
     def take(self) -> str:
-        """Keep the folder's files as they are; return the snapshot's id, which is the same for the
-        same state. Raises ``CannotSnapshot``.
+        """Keep the folder's files as they are; return the snapshot's id, which is the one before
+        where nothing has changed since. Raises ``CannotSnapshot``.
 
         It may be dropped a day after it was last taken, unless somebody keeps it.
         """
-        with self._lock:
-            self._check()
-            for _ in range(_ATTEMPTS):
-                with self._store.transaction():
-                    self._index.refresh(self._store)
-                seen = self._look()
-                with self._store.transaction(write=True):
-                    stamp, was = self._store.stamp(), self._index.stamp
-                    taken = (
-                        write_snapshot(self._folder, seen, self._index, self._store, self._limits)
-                        if was is not None and was.dropped == stamp.dropped
-                        else None
-                    )
-                if taken is not None:
-                    self._index.folders, self._index.stamp = taken.folders, taken.stamp
-                    return taken.snapshot
-        raise CannotSnapshot(
-            f"Snapshots of {str(self._folder)!r} are being dropped by others all the time."
-        )
+        self._check()
+        with self._repository.opened() as git:
+            return self._taking.take(git)
 
     def not_covered(self, snapshot: str) -> list[NotCovered]:
         """What a snapshot leaves out, by path. Raises ``ClaudeError`` where there is none."""
-        with self._store.transaction():
-            left_out = Record.read(self._store, snapshot).left_out
+        with self._repository.opened() as git:
+            left_out = Record.read(git, snapshot).left_out
         return [NotCovered(path, why) for path, why in sorted(left_out.items())]
 
     def changes(self, old: str, new: str) -> list[FileChange]:
         """The files that differ, by path. A renamed file is a deleted and an added one; one that
-        either snapshot leaves out has not changed, as far as they can tell.
+        either snapshot leaves out has not changed, as far as they can tell. In very long files,
+        lines that have only moved do not count.
         """
-        with self._store.transaction():
-            return [self._change(*one) for one in self._differences(old, new)]
+        with self._repository.opened() as git:
+            found = differences(Record.read(git, old), Record.read(git, new))
+            return [_change(git, one) for one in found]
 
     def diff(self, old: str, new: str, paths: Collection[str] | None = None) -> str:
         """What differs, of these paths or of all, as git shows it. What is too long is cut, and a
@@ -127,14 +88,14 @@ class Snapshots:
         """
         shown: list[str] = []
         length = cut = 0
-        with self._store.transaction():
-            for path, before, after in self._differences(old, new):
-                if paths is not None and path not in paths:
+        with self._repository.opened() as git:
+            for one in differences(Record.read(git, old), Record.read(git, new)):
+                if paths is not None and one.path not in paths:
                     continue
                 if length >= _MOST_SHOWN:
                     cut += 1
                     continue
-                text = self._unified(path, before, after)
+                text = _unified(git, one)
                 if length + len(text) > _MOST_SHOWN:
                     text, cut = _shortened(text, _MOST_SHOWN - length), cut + 1
                     length = _MOST_SHOWN
@@ -151,48 +112,41 @@ class Snapshots:
         Raises ``ChangedSince`` where a path is not what it is in the snapshot ``expected``, and
         ``ClaudeError`` for what the snapshot does not cover, or cannot be written.
         """
-        with self._lock:
-            self._check()
-            # What is there now goes to the store for as long as it may have to be put back.
-            with self._store.transaction(write=True, keep=False):
+        self._check()
+        made: set[pygit2.Oid] = set()
+        with self._repository.opened() as git:
+            try:
                 restore(
                     self._folder,
-                    self._store,
+                    git,
                     paths,
-                    target=Record.read(self._store, snapshot),
-                    expected=None if expected is None else Record.read(self._store, expected),
+                    target=Record.read(git, snapshot),
+                    expected=None if expected is None else Record.read(git, expected),
                     limits=self._limits,
+                    made=made,
                 )
+            finally:
+                self._repository.forget(made)
 
     def keep(self, owner: str, snapshots: Collection[str]) -> None:
         """Have an owner (such as a conversation) keep these snapshots, and no others. What nobody
         keeps is dropped, in time.
         """
         limits = self._limits
-        spared = limits.spared_seconds
-        with self._lock:
-            with self._store.transaction(write=True):
-                self._store.keep(owner, snapshots)
-                due = self._store.collectable(older_than=spared, every=limits.collect_seconds)
-                if due:
-                    self._index.refresh(self._store)
-                    self._store.collect(older_than=spared, needed=self._index.blobs())
-            if due:
-                self._store.shrink()
+        with self._repository.opened() as git:
+            self._repository.keep(git, owner, snapshots)
+            self._repository.collect(
+                git, older_than=limits.spared_seconds, every=limits.collect_seconds
+            )
 
     def owners(self) -> list[str]:
         """Who keeps any, so that those that are no more can be told to keep none."""
-        with self._store.transaction():
-            return self._store.owners()
+        with self._repository.opened() as git:
+            return self._repository.owners(git)
 
     def close(self) -> None:
-        """Let go of the store's file; whatever needs it opens it again."""
-        self._store.close()
-
-    def __del__(self) -> None:
-        """Let go of it at last."""
-        with suppress(AttributeError):
-            self._store.close()
+        """Let go of the repository; whatever needs it opens it again."""
+        self._repository.close()
 
     def _check(self) -> None:
         """Raise ``CannotSnapshot`` where that can be told at once."""
@@ -209,44 +163,39 @@ class Snapshots:
         if folder.is_relative_to(self._home):
             raise CannotSnapshot(f"The folder {str(folder)!r} is where snapshots are kept.")
 
-    def _look(self) -> Seen:
-        """See what is in the folder. What was covered once and is ignored now is let go of, where
-        with it the folder would hold too much.
-        """
-        apart: set[str] = set()
-        if self._home.is_relative_to(self._folder):
-            apart.add(self._home.relative_to(self._folder).as_posix() + "/")
-        try:
-            return look(self._folder, self._index.folders, self._limits, apart=apart)
-        except TooMuch:
-            if not self._index.folders:
-                raise
-            return look(self._folder, {}, self._limits, apart=apart)
 
-    def _differences(self, old: str, new: str) -> Iterator[tuple[str, Side | None, Side | None]]:
-        records = Record.read(self._store, old), Record.read(self._store, new)
-        for path, before, after in differences(self._store, *records):
-            yield path, self._side(before), self._side(after)
+def _change(git: pygit2.Repository, one: Difference) -> FileChange:
+    status = one.delta.status_char()
+    kind: Literal["added", "modified", "deleted"] = "modified"
+    if status in "AD":
+        kind = "added" if status == "A" else "deleted"
+    sides = _sides(git, one)
+    if max(size for _, size in sides) <= _MOST_COMPARED:
+        patch = one.patch()
+        _, inserted, deleted = patch.line_stats
+        return FileChange(one.path, kind, inserted, deleted, binary=bool(patch.delta.is_binary))
+    old, new = (read_blob(git, side.id) if size else b"" for side, size in sides)
+    if b"\0" in old[:8000] + new[:8000]:
+        return FileChange(one.path, kind, 0, 0, binary=True)
+    lines = Counter(old.split(b"\n")), Counter(new.split(b"\n"))
+    inserted, deleted = (lines[1] - lines[0]).total(), (lines[0] - lines[1]).total()
+    return FileChange(one.path, kind, inserted, deleted, binary=False)
 
-    def _side(self, entry: Entry | None) -> Side | None:
-        return Side(entry.mode, self._store.read(entry.id, "blob")) if entry else None
 
-    def _change(self, path: str, old: Side | None, new: Side | None) -> FileChange:
-        kind: Literal["added", "modified", "deleted"] = "modified"
-        if old is None or new is None:
-            kind = "added" if old is None else "deleted"
-        before, after = old.content if old else b"", new.content if new else b""
-        if text_diff.is_binary(before) or text_diff.is_binary(after):
-            return FileChange(path, kind, 0, 0, binary=True)
-        return FileChange(path, kind, *text_diff.count(before, after), binary=False)
+def _unified(git: pygit2.Repository, one: Difference) -> str:
+    most = max(size for _, size in _sides(git, one))
+    if most <= _MOST_COMPARED:
+        return one.patch().data.decode(errors="replace")
+    head = one.head().decode(errors="replace")
+    return f"{head}\\ too long to be shown: {most:,} bytes\n"
 
-    def _unified(self, path: str, old: Side | None, new: Side | None) -> str:
-        most = max(len(side.content) for side in (old, new) if side)
-        if most > _MOST_COMPARED:
-            cleared = [Side(side.mode, b"") if side else None for side in (old, new)]
-            text = text_diff.unified(path, *cleared)
-            return f"{text}\\ too long to be shown: {most:,} bytes\n"
-        return text_diff.unified(path, old, new)
+
+def _sides(git: pygit2.Repository, one: Difference) -> list[tuple[pygit2.DiffFile, int]]:
+    """Both sides of a file that differs, and how many bytes each has; 0 where there is none."""
+    return [
+        (side, git.odb.read_header(side.id)[1] if one.delta.status_char() != absent else 0)
+        for side, absent in ((one.delta.old_file, "A"), (one.delta.new_file, "D"))
+    ]
 
 
 def _shortened(text: str, most: int) -> str:
@@ -259,6 +208,8 @@ def _homes() -> set[Path]:
     homes = {Path("/")}
     with suppress(RuntimeError):
         homes.add(Path.home().resolve())
+    import pwd  # there is none on Windows
+
     with suppress(KeyError):
         homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir).resolve())
     return homes

@@ -1,21 +1,25 @@
 """The checkpoints of a conversation: each prompt is one, with the files as they were before it."""
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from .changes import FileChange
 from .copies import digest_of
 from .errors import CannotSnapshot, ClaudeError, InvalidOption
 from .holding import Hold
 from .record import Checkpoint, Pointer, Record, Step
-from .snapshots import FileChange, Snapshots
 from .unbroken import unbroken
+
+if TYPE_CHECKING:
+    from .snapshots import Snapshots
 
 # So many checkpoints of a conversation keep their files; older ones only their words.
 _MOST_KEPT = 100
@@ -49,7 +53,9 @@ class Timeline:
             self._hold.release()
             raise
         self.record = known or Record(id, time.time(), str(workspace or ""), about or {})
-        self.snapshots = Snapshots(store, workspace) if workspace is not None else None
+        # On Windows there are none: what keeps a path within its folder is of POSIX.
+        covers = workspace is not None and os.name != "nt"
+        self.snapshots = snapshots_of(store, workspace) if workspace and covers else None
         self.refusal: str | None = None
         self._looked = False
         self._named = _named(self.record)
@@ -309,6 +315,14 @@ class Timeline:
             replace(one, files=(), edited={}) if one.files or one.edited else one for one in old
         ]
         record.checkpoints = [*shorter, *new]
+
+
+def snapshots_of(store: Path, workspace: Path) -> "Snapshots":
+    """The snapshots of a workspace, in the place for those of all workspaces."""
+    # libgit2 takes its time to be loaded, and chats do without.
+    from .snapshots import Snapshots
+
+    return Snapshots(store, workspace)
 
 
 def _named(record: Record) -> set[str]:

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
+from jupyter_ccapi.claude.changes import FileChange, NotCovered
 from jupyter_ccapi.claude.planning import Plan
 from jupyter_ccapi.claude.record import Checkpoint
-from jupyter_ccapi.claude.snapshots import FileChange, NotCovered
 
 from . import diffs
 from .looks import BAD, GOOD, LINE, MUTED, Bundle, folded, note, safe, span

@@ -5,11 +5,15 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from jupyter_ccapi.claude import ClaudeError
-from jupyter_ccapi.claude.errors import CannotSnapshot, ConversationInUse, RewindRefused
+from jupyter_ccapi.claude.errors import (
+    CannotSnapshot,
+    ChangedSince,
+    ConversationInUse,
+    RewindRefused,
+)
 from jupyter_ccapi.claude.planning import Plan
 from jupyter_ccapi.claude.record import Checkpoint
 from jupyter_ccapi.claude.rewinding import Wish
-from jupyter_ccapi.claude.snapshots import ChangedSince
 from jupyter_ccapi.claude.timeline import Timeline
 from jupyter_ccapi.openai.errors import APIError, invalid
 

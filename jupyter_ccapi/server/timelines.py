@@ -13,17 +13,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jupyter_ccapi.claude import ClaudeError, Turn
 from jupyter_ccapi.claude.errors import RewindRefused
 from jupyter_ccapi.claude.record import Pointer, Record
 from jupyter_ccapi.claude.rewinding import Rewinder
-from jupyter_ccapi.claude.snapshots import Snapshots
-from jupyter_ccapi.claude.timeline import Timeline
+from jupyter_ccapi.claude.timeline import Timeline, snapshots_of
 from jupyter_ccapi.openai.errors import APIError
 from jupyter_ccapi.store import NotFound, Store, StoredMessage, StoreError
 
 from .checkpoints import anchor_at, drop_moves, head_of, lend_steps, reconcile
+
+if TYPE_CHECKING:
+    from jupyter_ccapi.claude.snapshots import Snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -248,8 +251,8 @@ class Timelines:
         reconcile(record, stored)
         return stored
 
-    def _of(self, folder: Path) -> Snapshots:
-        found = self._workspaces.pop(folder, None) or Snapshots(self._snapshots, folder)
+    def _of(self, folder: Path) -> "Snapshots":
+        found = self._workspaces.pop(folder, None) or snapshots_of(self._snapshots, folder)
         self._workspaces[folder] = found
         if len(self._workspaces) > _FOLDERS:
             self._workspaces.popitem(last=False)

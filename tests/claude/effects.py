@@ -1,19 +1,19 @@
 """The n-th effect on the file system, and what becomes of it: the end of the process, or an error.
 
-Effects are all that this process does to files through Python, and the commits of SQLite.
+Effects are all that this process does to files through Python, and what libgit2 writes.
 """
 
 import builtins
 import errno
 import io
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 from unittest.mock import patch
 
-from jupyter_ccapi.claude.snapshot_store import SnapshotStore
+import pygit2
+from pygit2.references import References
 
 Fault = Literal["dies", "fails once", "is full", "is read-only"]
 
@@ -21,6 +21,13 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 # What needs no room on the disk.
 _FREE = {"unlink", "remove", "rmdir"}
 _CALLS = ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "symlink", "fsync", "fchmod")
+_GITS: dict[str, Any] = {
+    "create_blob": pygit2.Repository,
+    "create_commit": pygit2.Repository,
+    "create": References,
+    "write": pygit2.Index,
+    "write_tree": pygit2.Index,
+}
 
 
 class Effects:
@@ -42,28 +49,10 @@ class Effects:
             return
         if self._fault == "is full" and name in _FREE:
             return
-        if name == "COMMIT":
-            raise sqlite3.OperationalError("database or disk is full")
+        if name in _GITS:
+            raise pygit2.GitError("failed to write: no room")
         number = errno.EROFS if self._fault == "is read-only" else errno.ENOSPC
         raise OSError(number, os.strerror(number))
-
-
-class _Connection:
-    """SQLite's, with commits that count."""
-
-    def __init__(self, connection: sqlite3.Connection, effects: Effects) -> None:
-        self._connection = connection
-        self._effects = effects
-
-    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        if statement == "COMMIT":
-            try:
-                self._effects.next("COMMIT")
-            except sqlite3.Error:
-                # As SQLite does it where the disk is full.
-                self._connection.execute("ROLLBACK")
-                raise
-        return self._connection.execute(statement, *values)
 
 
 @contextmanager
@@ -79,7 +68,6 @@ def effects(last: int, fault: Fault) -> Iterator[Effects]:
         return call
 
     real_os_open, real_open = os.open, io.open
-    connected = SnapshotStore._connected
 
     def os_open(path: Any, flags: int, *given: Any, **more: Any) -> int:
         if flags & _WRITING:
@@ -91,14 +79,12 @@ def effects(last: int, fault: Fault) -> Iterator[Effects]:
             counting.next("open")
         return real_open(file, mode, *given, **more)
 
-    def store(self: SnapshotStore) -> Any:
-        return _Connection(connected(self), counting)
-
     with ExitStack() as stack:
         for name in _CALLS:
             stack.enter_context(patch.object(os, name, counted(name, getattr(os, name))))
         stack.enter_context(patch.object(os, "open", os_open))
         stack.enter_context(patch.object(io, "open", io_open))
         stack.enter_context(patch.object(builtins, "open", io_open))
-        stack.enter_context(patch.object(SnapshotStore, "_connected", store))
+        for name, kind in _GITS.items():
+            stack.enter_context(patch.object(kind, name, counted(name, getattr(kind, name))))
         yield counting

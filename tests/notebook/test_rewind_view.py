@@ -6,12 +6,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from jupyter_ccapi.claude.text_diff import Side
 
 from jupyter_ccapi.claude import text_diff
+from jupyter_ccapi.claude.changes import FileChange, NotCovered
 from jupyter_ccapi.claude.planning import Plan
 from jupyter_ccapi.claude.record import Checkpoint
-from jupyter_ccapi.claude.snapshots import FileChange, NotCovered
-from jupyter_ccapi.claude.text_diff import Side
 from jupyter_ccapi.notebook import rewind_view
 from jupyter_ccapi.notebook.rewound import Rewound
 

@@ -34,10 +34,10 @@ from jupyter_ccapi.claude import (
     TurnEnd,
     Usage,
 )
+from jupyter_ccapi.claude.changes import FileChange
 from jupyter_ccapi.claude.errors import RewindRefused
 from jupyter_ccapi.claude.planning import Plan
 from jupyter_ccapi.claude.record import Checkpoint
-from jupyter_ccapi.claude.snapshots import FileChange
 from jupyter_ccapi.notebook import chat_markdown
 from jupyter_ccapi.notebook.chat_widget import ChatWidget
 from jupyter_ccapi.notebook.rewound import Rewound
