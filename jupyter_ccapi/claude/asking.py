@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .edits import EDITING, proposed, shown_path
 from .errors import InvalidOption
 from .events import Behavior, Event, PermissionRequest, PermissionResolved, Scope
+from .options import is_rule
 from .tools import plain_name
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Allowed:
     def add(self, tool: str, given: Mapping[str, Any], rules: Iterable[str]) -> None:
         """Allow this call from now on, and all that these rules say."""
         self._calls.add(json.dumps([tool, given], sort_keys=True))
-        self.rules += [rule for rule in rules if rule not in self.rules]
+        # On a command line the CLI would read more than was allowed out of any other.
+        self.rules += [rule for rule in rules if is_rule(rule) and rule not in self.rules]
 
     def has(self, tool: str, given: Mapping[str, Any]) -> bool:
         """Whether just this call was allowed."""
@@ -103,6 +105,8 @@ class Asking:
         rules = _rules(tool, given, context)
         call = context.tool_use_id or f"{tool}-{len(self._open)}"
         diff = await asyncio.to_thread(proposed, tool, given, self._folder)
+        if self._tell is not tell:
+            return _denied(_STOPPED)  # the turn has ended meanwhile
         name = plain_name(tool) or tool
         title = context.title or _title(name, given, self._folder)
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -117,7 +121,7 @@ class Asking:
             answer = await waiting
         finally:
             del self._open[call]
-            if not self._open:
+            if not self._open and self._tell is tell:
                 self._waits(False)
             tell(PermissionResolved(call, answer.behavior, answer.scope, answer.message))
         if answer.behavior == "deny":

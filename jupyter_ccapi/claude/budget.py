@@ -7,17 +7,19 @@ own bound is a flag of the process: it counts over all turns, and the model is t
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claude_agent_sdk import AssistantMessage, StreamEvent
 from claude_agent_sdk import Message as SDKMessage
 
-from .errors import ClaudeError, ControlRefused, InvalidOption
+from .errors import ControlRefused, InvalidOption
 from .transport import events_of
 
 if TYPE_CHECKING:
     from .process import Process
+
+# So many questions in a row may stay without an answer.
+_MOST_MISSED = 3
 
 
 class Budget:
@@ -33,6 +35,7 @@ class Budget:
         self._before = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._news = False
+        self._missed = 0
 
     async def begin(self) -> None:
         """Ask what the process has cost before the turn. Raises ``InvalidOption`` where this CLI
@@ -41,7 +44,7 @@ class Budget:
         if self._usd is None:
             return
         try:
-            self._before = await self._cost()
+            self._before = _cost(await self._process.control("get_usage"))
         except ControlRefused as refusal:
             raise InvalidOption(
                 "budget_usd",
@@ -70,17 +73,21 @@ class Budget:
     async def _ask(self) -> None:
         while self._news and not self.spent:
             self._news = False
-            # A CLI that is gone has ended its turn.
-            with suppress(ClaudeError):
-                cost = await self._cost()
-                assert self._usd is not None
-                if cost - self._before >= self._usd:
-                    self.spent = True
-                    self._stop()
+            try:
+                usage = await self._process.glance("get_usage")
+                cost = self._before if usage is None else _cost(usage)
+            except ControlRefused:
+                usage, cost = None, self._before
+            # Too busy to answer now and then; one that never does is not let go on unwatched.
+            self._missed = self._missed + 1 if usage is None else 0
+            assert self._usd is not None
+            if cost - self._before >= self._usd or self._missed >= _MOST_MISSED:
+                self.spent = True
+                self._stop()
 
-    async def _cost(self) -> float:
-        usage = await self._process.control("get_usage")
-        session = usage.get("session")
-        if not isinstance(session, dict) or "total_cost_usd" not in session:
-            raise ControlRefused("get_usage", f"no total cost in {sorted(usage)}")
-        return float(session["total_cost_usd"] or 0.0)
+
+def _cost(usage: dict[str, Any]) -> float:
+    session = usage.get("session")
+    if not isinstance(session, dict) or "total_cost_usd" not in session:
+        raise ControlRefused("get_usage", f"no total cost in {sorted(usage)}")
+    return float(session["total_cost_usd"] or 0.0)

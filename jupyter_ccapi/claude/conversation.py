@@ -154,24 +154,39 @@ class Conversation:
         if timeline is None:
             return await self._answer(turn, content, options)
         await Rewinder(timeline, self).recover()
-        number: int | None = await timeline.begin(_words(content), head=self.head)
-        assert number is not None
+        number = await timeline.begin(_words(content), head=self.head)
         try:
             end = await self._answer(turn, content, options)
-        finally:
-            try:
-                await timeline.end(
-                    number,
-                    anchor=turn.anchor if turn.started else None,
-                    head=self.head,
-                    edited=turn.edited,
-                    variables=turn.variables,
-                )
-            except ClaudeError as error:
-                # The answer is there and paid for: it is not lost over this.
-                logger.warning("A turn's checkpoint is not complete: %s", error)
-                number = None
-        return replace(end, checkpoint=number)
+        except BaseException:
+            await self._ended(timeline, turn, number)
+            raise
+        try:
+            kept = await self._ended(timeline, turn, number)
+        except asyncio.CancelledError:
+            if not turn.interrupted:
+                raise
+            # It was interrupted when all was said already: that is not lost, and was noted.
+            kept = True
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+        return replace(end, checkpoint=number if kept else None)
+
+    async def _ended(self, timeline: Timeline, turn: Turn, number: int) -> bool:
+        """Note that the turn of a checkpoint is over; False where that could not be kept."""
+        try:
+            await timeline.end(
+                number,
+                anchor=turn.anchor if turn.started else None,
+                head=self.head,
+                edited=turn.edited,
+                variables=turn.variables,
+            )
+        except ClaudeError as error:
+            # The answer is there and paid for: it is not lost over this.
+            logger.warning("A turn's checkpoint is not complete: %s", error)
+            return False
+        return True
 
     @property
     def head(self) -> Pointer:

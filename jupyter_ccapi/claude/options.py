@@ -132,6 +132,13 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
     return ClaudeAgentOptions(**chosen)
 
 
+def is_rule(rule: str) -> bool:
+    """Whether the CLI reads a rule from its command line as it is meant: there the first ``)`` ends
+    one, and what comes after it is the next (CLI 2.1.330).
+    """
+    return re.fullmatch(r"[^\s(),]+(\([^()]*\))?", rule) is not None
+
+
 def allowed_tools(tools: Sequence[Tool]) -> list[str]:
     """The rules for the caller's tools: whoever offers one allows it, unless it is to be asked."""
     if any(tool.asks for tool in tools):
@@ -160,6 +167,14 @@ def _check(options: Options, known: set[str]) -> None:
             raise InvalidOption(name, f"claude-agent-sdk has no option {name!r}.")
         if name in _OURS:
             raise InvalidOption(name, f"The option {name!r} is set by jupyter_ccapi itself.")
+    for name in ("allowed_tools", "disallowed_tools"):
+        for rule in options.sdk.get(name) or ():
+            if not is_rule(str(rule)):
+                raise InvalidOption(
+                    name,
+                    f"The rule {rule!r} cannot be given to Claude Code: it is a tool's name, or "
+                    "that and a pattern in parentheses, without parentheses in the pattern.",
+                )
     check_model(options.model)
     if options.effort is not None and options.effort not in EFFORTS:
         raise InvalidOption(

@@ -109,6 +109,11 @@ def plan_files(
 
 def plan_own(plan: Plan, timeline: "Timeline", later: Sequence[Checkpoint], asked: Asked) -> Plan:
     """The plan with Claude Code's own checkpoints, for a folder that cannot be snapshotted."""
+    if timeline.snapshots is None and any(one.edited for one in later):
+        raise RewindRefused(
+            f"The files cannot be rewound to {plan.checkpoint}: none were kept then. "
+            "--conversation rewinds the conversation alone."
+        )
     if timeline.snapshots is None:
         return plan
     why = timeline.refusal or "the files of that time are not kept any more"

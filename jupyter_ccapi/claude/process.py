@@ -18,6 +18,7 @@ from uuid import uuid4
 from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKClient,
+    CLIConnectionError,
     HookMatcher,
     ResultMessage,
 )
@@ -192,6 +193,16 @@ class Process:
         """
         await self.hold([Message("user", "Hello")])
         await self.hold([])
+
+    async def glance(self, subtype: str) -> dict[str, Any] | None:
+        """Ask the CLI something that it may be too busy to answer soon: None then, and where it
+        has ended. Raises ``ControlRefused``.
+        """
+        with suppress(TimeoutError, CLIConnectionError):
+            async with asyncio.timeout(_ANSWER_PATIENCE):
+                answer: dict[str, Any] = await self._transport.control(subtype)
+                return answer
+        return None
 
     async def control(
         self, subtype: str, *, patience: float = _ANSWER_PATIENCE, **fields: Any

@@ -36,6 +36,8 @@ class Stopping:
             self._limit.cancel()
             self._left -= self._loop.time() - self._since
         elif not waits:
+            if self._limit is not None:
+                self._limit.cancel()
             self._since = self._loop.time()
             self._limit = self._loop.call_later(self._left, self._expire)
 

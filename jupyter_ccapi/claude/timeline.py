@@ -53,15 +53,29 @@ class Timeline:
             self._hold.release()
             raise
         self.record = known or Record(id, time.time(), str(workspace or ""), about or {})
-        # On Windows there are none: what keeps a path within its folder is of POSIX.
-        covers = workspace is not None and os.name != "nt"
-        self.snapshots = snapshots_of(store, workspace) if workspace and covers else None
+        self.snapshots: Snapshots | None = None
         self.refusal: str | None = None
         self._looked = False
+        self._store = store
+        if workspace is not None:
+            self.work_in(workspace)
         self._named = _named(self.record)
         self._sweeps = False
         if not self.journal.exists():
             self.sweep()
+
+    def work_in(self, workspace: Path) -> None:
+        """Keep the files of this folder from now on. Those of another one, that were kept before,
+        cannot be rewound any more: of them only the conversation can.
+        """
+        self.workspace = workspace
+        # On Windows there are none: what keeps a path within its folder is of POSIX.
+        self.snapshots = snapshots_of(self._store, workspace) if os.name != "nt" else None
+        self.refusal, self._looked = None, False
+        if self.record.folder != str(workspace):
+            self.record.folder = str(workspace)
+            self.record.steps = [Step(one.id, None) for one in self.record.steps]
+            self.record.rewinds.clear()
 
     @property
     def journal(self) -> Path:

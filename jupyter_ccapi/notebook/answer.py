@@ -6,13 +6,16 @@ from typing import Any
 
 from jupyter_ccapi.claude import TurnEnd, Usage
 
+from .errors import CellError
+
 _SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """Claude's answer. `value` is what it is as a value: with a schema what that describes, else
-    the text. `end` says how the turn came to its end, and what it has cost.
+    the text. `end` says how the turn came to its end (`completed`, or what kept it from that:
+    `max_budget`, `max_turns`, `interrupted`), and what it has cost.
     """
 
     text: str
@@ -22,10 +25,13 @@ class Answer:
     @classmethod
     def of(cls, end: TurnEnd, make: Callable[[Any], Any] | None = None) -> "Answer":
         """The answer that a turn has ended with; `make` makes its value of a structured one.
-        Raises what `make` raises.
+        Raises what `make` raises, and `CellError` where there is none to make it of.
         """
-        if make is None or end.structured_output is None:
+        if make is None:
             return cls(end.text, end.text, end)
+        if end.structured_output is None:
+            why = "the model said only text" if end.reason == "completed" else end.reason
+            raise CellError(f"There is no answer that fulfils the schema: {why}.")
         return cls(end.text, make(end.structured_output), end)
 
     @property
@@ -56,7 +62,9 @@ class Answer:
         """Its beginning, and what it has cost."""
         words = " ".join(self.text.split())
         short = words if len(words) <= _SHOWN else f"{words[: _SHOWN - 1]}…"
-        return f"<Answer {short!r}, {self.usage.total_tokens:,} tokens, ${self.cost_usd:.4f}>"
+        told = [repr(short)] if self.end.reason == "completed" else [repr(short), self.end.reason]
+        told += [f"{self.usage.total_tokens:,} tokens", f"${self.cost_usd:.4f}"]
+        return f"<Answer {', '.join(told)}>"
 
     def _repr_markdown_(self) -> str:
         return self.text

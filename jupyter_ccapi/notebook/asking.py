@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_ccapi.claude.history import Content
 
-from .command import Asked
+from .command import Asked, check_mode
 from .desk import DEFAULT, Desk
 from .dialog import Dialog
 from .errors import NoSuchConversation
@@ -16,12 +16,14 @@ from .interpolation import interpolate
 from .pictures import image_block
 from .schemas import Schema
 from .settings import ForThisCell, Settings
+from .usage import Command
 from .variables import variables_text
 
 
-def dialog_for(asked: Asked, desk: Desk, model: str | None) -> Dialog:
+def dialog_for(asked: Asked, desk: Desk, model: str | None, command: Command) -> Dialog:
     """The conversation that a cell means: begun, resumed or forked where it says so, and with the
-    settings that it gives. `model` is resolved. Raises `ClaudeError`.
+    settings that it gives. `model` is resolved. Raises `ClaudeError`, or `UsageError` for settings
+    that it has no use for.
     """
     name = asked.conversation or DEFAULT
     given = _given(asked)
@@ -29,14 +31,15 @@ def dialog_for(asked: Asked, desk: Desk, model: str | None) -> Dialog:
     fresh = Settings(**{"cwd": str(Path.cwd()), "model": model, **given})
     if asked.resume is not None:
         dialog = desk.resume(name, _id(asked.resume, desk), fresh)
-    elif asked.fork is not None:
-        if dialog is None:
-            raise NoSuchConversation(
-                f"There is no conversation {name!r} to branch off; %%claude --resume takes one up."
-            )
-        dialog = desk.copy(dialog, name, asked.fork or None)
-    elif asked.new or dialog is None:
+    elif asked.new or (dialog is None and asked.fork is None):
         return desk.begin(name, fresh)
+    if dialog is None:
+        raise NoSuchConversation(
+            f"There is no conversation {name!r} to branch off; %%claude --resume takes one up."
+        )
+    check_mode(asked, asked.mode or dialog.settings.mode, command)
+    if asked.fork is not None:
+        dialog = desk.copy(dialog, name, asked.fork or None)
     if asked.model is not None:
         given["model"] = model
     if given:
@@ -61,10 +64,11 @@ def for_this_cell(
 ) -> ForThisCell:
     """What counts for this cell alone; `budget` is what an agent's may cost that names none."""
     default = budget if settings.mode == "agent" else 0.0
+    budget = default if asked.budget is None else asked.budget
     return ForThisCell(
         schema=schema.json if schema else None,
         effort=asked.effort,
-        budget=asked.budget or default or None,
+        budget=budget or None,
         max_turns=asked.max_turns,
     )
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -11,7 +10,7 @@ from uuid import uuid4
 from jupyter_ccapi.claude import Answer as PermissionAnswer
 from jupyter_ccapi.claude import ClaudeError, Event, TurnEnd, Usage
 from jupyter_ccapi.claude.batching import batch
-from jupyter_ccapi.claude.errors import InvalidOption
+from jupyter_ccapi.claude.errors import InvalidOption, TurnFailed
 from jupyter_ccapi.claude.history import Content, Message
 from jupyter_ccapi.claude.record import Checkpoint
 from jupyter_ccapi.claude.rewinding import Wish
@@ -19,29 +18,24 @@ from jupyter_ccapi.claude.rewinding import Wish
 from .answer import Answer
 from .approvals import Approvals, How
 from .blocking import run_sync
-from .callbacks import at_home
+from .chosen import PASSING, check, read_chosen, read_wanted
 from .desk import DEFAULT, Desk, current_desk
 from .dialog import Dialog
+from .errors import CellError, NoSuchConversation, QueryStopped
 from .following import Following
+from .home_loop import called_back
 from .live import failure_of
-from .pictures import image_block
+from .picture_limits import NoPicture
+from .pictures import picture_block
 from .progress import Progress
 from .rewound import Rewound
-from .schemas import Schema, read_schema
+from .schemas import Schema
 from .settings import ForThisCell, Settings, to_options
+from .stop_button import Pressed, sigint_cancels
 from .views import NotebookView
 
 if TYPE_CHECKING:
-    from ipywidgets import Widget
-
-# Options by the names that people know from the SDK, and what they are here.
-_LASTING = {
-    "mode": "mode",
-    "model": "model",
-    "permission_mode": "permission",
-    "system_prompt": "system",
-}
-_PASSING = {"effort": "effort", "budget_usd": "budget", "max_turns": "max_turns"}
+    from ipywidgets import Widget  # type: ignore[import-untyped, unused-ignore]
 
 
 class Claude:
@@ -60,14 +54,14 @@ class Claude:
     """
 
     def __init__(self, conversation: str | None = None, **options: Any) -> None:
-        self._desk = current_desk()
         self.name = conversation or uuid4().hex[:8]
-        self._chosen = _read(options, self._desk)
+        self._chosen = read_chosen(options, self._desk.home, self.name)
+        # What is wrong is said now, not with the first prompt.
+        check(self._settings(), self._chosen.cell)
         dialog = self._desk.dialogs.get(self.name)
-        if dialog is not None and options:
+        self._id = dialog.id if dialog is not None else ""
+        if dialog is not None:
             dialog.change(**self._chosen.lasting)
-        # Said now, not with the first prompt.
-        _check(dialog.settings if dialog is not None else self._settings())
 
     @classmethod
     def resume(cls, id: str = "", *, conversation: str = DEFAULT) -> "Claude":
@@ -87,12 +81,24 @@ class Claude:
         `budget_usd` and `max_turns` are for this prompt alone.
         """
         cell, content, schema = self._asked(prompt, asked)
-        turn = self._dialog.send(content, cell)
-        asks = Approvals(self._desk.shell, cast(How, self._desk.options.approvals))
-        following = Following(self._dialog, turn, asks, self._desk.drawing)
-        view = NotebookView(10.0, approvals=following.ask, quiet=True)
-        end = await following.follow(view)
-        return Answer.of(end, schema.make if schema else None)
+        dialog, desk = self._dialog, self._desk
+        how, drawing = cast(How, desk.options.approvals), desk.drawing
+        if called_back() and drawing.locked():
+            # Code that runs for a turn: what it shows is for the model, and it waits for us.
+            how, drawing = "deny", asyncio.Lock()
+        with self._stoppable() as pressed:
+            turn = dialog.send(content, cell)
+            following = Following(dialog, turn, Approvals(desk.shell, how), drawing)
+            view = NotebookView(10.0, approvals=following.ask, quiet=True)
+            try:
+                end = await following.follow(view)
+            except asyncio.CancelledError:
+                if pressed is not None and pressed.yes:
+                    raise QueryStopped from None
+                raise
+        if turn.stopped_here:
+            raise QueryStopped
+        return _answer(end, schema)
 
     async def stream(self, prompt: Content, **asked: Any) -> AsyncIterator[Event]:
         """Send a prompt and yield the events of its turn as they come; the last is a `TurnEnd`.
@@ -105,7 +111,9 @@ class Claude:
         turn = dialog.send(content, cell)
         try:
             while True:
-                for event in await turn.arrivals():
+                with self._stoppable():
+                    arrived = await turn.arrivals()
+                for event in arrived:
                     dialog.note(event)
                     yield event
                 if turn.over:
@@ -113,6 +121,8 @@ class Claude:
         finally:
             if not turn.over:
                 await turn.interrupt()
+                for event in await turn.arrivals():
+                    dialog.note(event)
         if (failure := failure_of(turn)) is not None:
             raise failure
 
@@ -127,9 +137,11 @@ class Claude:
         its options. The results come in the prompts' order; one that failed is its error. Nobody is
         asked for permission.
         """
-        self._desk.home.enter()
         dialog = self._dialog
-        options = to_options(dialog.settings, self._chosen.cell, dialog.tools)
+        cell, _, schema = self._asked("", {})
+        self._desk.refresh()
+        self._desk.home.enter()
+        options = to_options(dialog.settings, cell, dialog.tools)
         shown = Progress(len(prompts)) if progress else None
         loop = asyncio.get_running_loop()
 
@@ -146,9 +158,9 @@ class Claude:
                 on_done=done,
             )
         )
-        with shown or nullcontext():
+        with shown or nullcontext(), self._stoppable():
             results = await asyncio.wrap_future(running)
-        return [one if isinstance(one, ClaudeError) else Answer.of(one) for one in results]
+        return [_answer_or_error(one, schema) for one in results]
 
     async def interrupt(self) -> None:
         """End the turn that is running, not the conversation."""
@@ -263,10 +275,37 @@ class Claude:
         return f"<Claude {self.name!r}: {dialog.settings.mode}, {model}, {self.turns} turns>"
 
     @property
+    def _desk(self) -> Desk:
+        """The current one: the extension may have been loaded, or loaded anew."""
+        return current_desk()
+
+    @property
     def _dialog(self) -> Dialog:
-        """The conversation that the name means now: a cell may have begun it anew."""
-        found = self._desk.dialogs.get(self.name)
-        return found or self._desk.begin(self.name, self._settings())
+        """The conversation that the name means now: a cell may have begun it anew, or have taken it
+        up by another name.
+        """
+        dialogs = self._desk.dialogs
+        same = (one for one in dialogs.values() if one.id == self._id)
+        found = dialogs.get(self.name) or next(same, None) or self._taken_up()
+        if found is None:
+            found = self._desk.begin(self.name, self._settings())
+        self.name, self._id = found.name, found.id
+        return found
+
+    def _taken_up(self) -> Dialog | None:
+        """The conversation that was had here, and that is open no more."""
+        if not self._id:
+            return None
+        try:
+            found = self._desk.resume(self.name, self._id, self._settings())
+        except NoSuchConversation:
+            return None  # nothing was sent in it
+        found.change(**self._chosen.lasting)
+        return found
+
+    def _stoppable(self) -> AbstractContextManager[Pressed | None]:
+        """What the stop button is to end. In a plain program SIGINT is the program's."""
+        return sigint_cancels() if self._desk.shell is not None else nullcontext()
 
     @property
     def _open_files(self) -> list[Path]:
@@ -282,7 +321,7 @@ class Claude:
         self, prompt: Content, asked: Mapping[str, Any]
     ) -> tuple[ForThisCell, Content, Schema | None]:
         """What a prompt is sent with. Raises `InvalidOption`."""
-        known = {*_PASSING, "images", "schema"}
+        known = {*PASSING, "images", "schema"}
         for name in asked:
             if name not in known:
                 raise InvalidOption(
@@ -290,67 +329,36 @@ class Claude:
                     f"A prompt has no option {name!r}; it has {', '.join(sorted(known))}. Others "
                     "are given to Claude(…).",
                 )
-        wanted = asked.get("schema", self._chosen.schema)
-        schema = read_schema(wanted) if wanted is not None else None
-        cell = self._chosen.passing(asked, schema, self._desk, self._dialog.settings)
-        images = [image_block(image, self._desk.shell) for image in asked.get("images", ())]
+        schema = read_wanted(asked.get("schema", self._chosen.schema))
+        settings = self._dialog.settings
+        default = self._desk.options.budget_usd if settings.mode == "agent" else 0.0
+        cell = self._chosen.passing(asked, schema, default)
+        check(settings, cell)
+        images = [self._picture(image) for image in asked.get("images", ())]
         if not images:
             return cell, prompt, schema
         text = [{"type": "text", "text": prompt}] if isinstance(prompt, str) else list(prompt)
         return cell, [*images, *text], schema
 
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """The options of a `Claude`: those of the conversation, and those of each prompt."""
-
-    lasting: dict[str, Any]
-    cell: ForThisCell
-    schema: Any
-
-    def passing(
-        self, asked: Mapping[str, Any], schema: Schema | None, desk: Desk, settings: Settings
-    ) -> ForThisCell:
-        given = {ours: asked[name] for name, ours in _PASSING.items() if name in asked}
-        default = desk.options.budget_usd if settings.mode == "agent" else 0.0
-        budget = given.get("budget", self.cell.budget)
-        return ForThisCell(
-            schema=schema.json if schema else None,
-            effort=given.get("effort", self.cell.effort),
-            budget=(default if budget is None else budget) or None,
-            max_turns=given.get("max_turns", self.cell.max_turns),
-        )
+    def _picture(self, image: Any) -> dict[str, Any]:
+        try:
+            return picture_block(image, self._desk.shell)
+        except NoPicture as why:
+            raise InvalidOption("images", f"images: {why}") from None
 
 
-def _read(options: Mapping[str, Any], desk: Desk) -> _Chosen:
-    """Sort the options that a `Claude` was given. Raises `InvalidOption`."""
-    lasting: dict[str, Any] = {}
-    passing: dict[str, Any] = {}
-    sdk: dict[str, Any] = {}
-    schema = options.get("schema")
-    for name, value in options.items():
-        if name in _PASSING:
-            passing[_PASSING[name]] = value
-        elif name in _LASTING and not (name == "system_prompt" and not isinstance(value, str)):
-            lasting[_LASTING[name]] = value
-        elif name == "cwd":
-            lasting["cwd"] = str(Path(value).resolve())
-        elif name == "tools" and isinstance(value, list | tuple):
-            lasting["tools"] = tuple(value)
-        elif name != "schema":
-            sdk[name] = value
-    if sdk:
-        lasting["sdk"] = at_home(sdk, desk.home)
-    budget = passing.get("budget")
-    if budget is not None and not budget >= 0:
-        raise InvalidOption("budget_usd", f"budget_usd must be 0 (none) or more, not {budget!r}.")
-    return _Chosen(lasting, ForThisCell(**passing), schema)
+def _answer(end: TurnEnd, schema: Schema | None) -> Answer:
+    """The answer of a program's prompt. Raises `ClaudeError` where it is not what was wanted."""
+    try:
+        return Answer.of(end, schema.make if schema else None)
+    except CellError as error:
+        raise TurnFailed(str(error)) from None
 
 
-def _check(settings: Settings) -> None:
-    """Raise `InvalidOption` for what Claude Code could not be started with."""
-    from jupyter_ccapi.claude.options import to_sdk
-
-    if settings.mode not in ("agent", "chat"):
-        raise InvalidOption("mode", f"mode is 'agent' or 'chat', not {settings.mode!r}.")
-    to_sdk(to_options(settings, ForThisCell()), cli_path=Path())
+def _answer_or_error(result: TurnEnd | ClaudeError, schema: Schema | None) -> Answer | ClaudeError:
+    if isinstance(result, ClaudeError):
+        return result
+    try:
+        return _answer(result, schema)
+    except ClaudeError as error:
+        return error

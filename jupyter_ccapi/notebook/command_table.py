@@ -174,7 +174,14 @@ _LASTING = (
         one_of(PERMISSIONS),
         choices=PERMISSIONS,
     ),
-    Option(("--tools",), "these of Claude Code's tools only", "A,B", _STAYS, _tools),
+    Option(
+        ("--tools",),
+        "these of its tools only; a rule, as 'Bash(git *)' or 'run_python(*)', allows that "
+        "without asking, and rules alone take no tool away",
+        "A,B",
+        _STAYS,
+        _tools,
+    ),
     Option(("--no-tools",), "none of its tools", group=_STAYS),
     Option(
         ("--mcp",),

@@ -6,9 +6,12 @@ stream on it, and on Windows that loop cannot run subprocesses.
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from jupyter_ccapi.claude import ClaudeError
 
 T = TypeVar("T")
 
@@ -17,6 +20,7 @@ class CoreThread:
     """A daemon thread that runs coroutines; it starts with the first one."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -28,7 +32,15 @@ class CoreThread:
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the thread's loop; may be called from any thread."""
+        """Run a coroutine on the thread's loop; may be called from any thread. Raises `ClaudeError`
+        in a forked child: thread and processes are its parent's.
+        """
+        if os.getpid() != self._process:
+            coroutine.close()
+            raise ClaudeError(
+                "A forked process cannot use the conversations of the one that it was forked from: "
+                "start it anew (multiprocessing's spawn), and make a Claude of its own there."
+            )
         return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def stop(self) -> None:

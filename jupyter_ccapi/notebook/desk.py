@@ -1,8 +1,11 @@
 """What all conversations of one kernel share: the core's thread, its processes, and their names."""
 
 import asyncio
+import atexit
 import os
+import sys
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +30,9 @@ from .settings import Settings
 
 T = TypeVar("T")
 
+#: A kernel is given five seconds to shut down; an idle Claude Code needs a twentieth of one.
+CLOSE_SECONDS = 3.0
+
 #: The conversation of cells that name none.
 DEFAULT = "default"
 
@@ -50,13 +56,15 @@ class Desk:
     def __init__(self, options: NotebookOptions, shell: InteractiveShell | None = None) -> None:
         self.options = options
         self.core = CoreThread()
-        self.home = HomeLoop()
+        self.home = _home
         self.drawing = asyncio.Lock()
         self.dialogs: dict[str, Dialog] = {}
+        # By their ids: a conversation may be taken up again when this is done.
+        self.closing: dict[str, Future[None]] = {}
         self.timelines = data_folder() / "timelines"
         self.snapshots = data_folder() / "snapshots"
         self.shell = shell
-        self.pool = Pool(self._limits(), find=lambda: find_cli(options.cli_path or None))
+        self.pool = Pool(self._limits(), find=lambda: find_cli(self.options.cli_path or None))
 
     @property
     def notebook(self) -> Path | None:
@@ -65,8 +73,12 @@ class Desk:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the core do something, and wait for it, holding this thread up."""
-        self.pool.limits = self._limits()
+        self.refresh()
         return self.core.submit(work).result()
+
+    def refresh(self) -> None:
+        """Have the options count as they are now."""
+        self.pool.limits = self._limits()
 
     def begin(self, name: str, settings: Settings) -> Dialog:
         """Begin a new conversation by this name; the one that had it goes on by its id alone."""
@@ -74,14 +86,17 @@ class Desk:
 
     def resume(self, name: str, id: str, settings: Settings) -> Dialog:
         """Take up a kept conversation: the one with this id, or the one id that begins so; with
-        none, this notebook's last. `settings` are for what was not kept. Raises
-        `NoSuchConversation`.
+        none, this notebook's last (of this name, where it is not that of cells that name none).
+        `settings` are for what was not kept. Raises `NoSuchConversation`.
         """
         records = read_records(self.timelines)
         if not id:
             mine = [one for one in records if self._is_mine(one)]
+            if name != DEFAULT:
+                mine = [one for one in mine if one.about.get("name") == name]
             if not mine:
-                raise NoSuchConversation("No conversation of this notebook is kept yet.")
+                named = "" if name == DEFAULT else f" {name!r}"
+                raise NoSuchConversation(f"No conversation{named} of this notebook is kept yet.")
             return self._take_up(self._of(mine[0], name))
         found = [one for one in records if one.id.startswith(id.lower())]
         if len(found) == 1:
@@ -117,10 +132,11 @@ class Desk:
         if self.shell is None:
             return ()
         tools = kernel_tools(self.shell, self.drawing, dialog.note_variables, dialog.stop)
-        return tuple(_at_home(tool, self.home) for tool in tools)
+        return tuple(_at_home(tool, self.home, dialog.name) for tool in tools)
 
     async def ask_for_models(self) -> list[str]:
         """Ask the CLI for its models (starts a process, calls no model). Raises `ClaudeError`."""
+        self.refresh()
         await asyncio.wrap_future(self.core.submit(self.pool.ask_for_models("")))
         return self.reported_models
 
@@ -137,13 +153,22 @@ class Desk:
         """
         if not self.core.running:
             return
-        closing = self.core.submit(self.pool.close())
+        closing = self.core.submit(self._close())
         # What cannot be ended politely is ended by the core's guard once this process is gone.
         with suppress(Exception):
             closing.result(seconds)
         self.dialogs.clear()
         if not at_exit:
             self.core.stop()
+
+    def close_at_exit(self) -> None:
+        """End every process, as far as that is done soon."""
+        self.close(CLOSE_SECONDS, at_exit=True)
+
+    async def _close(self) -> None:
+        dialogs = [dialog.closed() for dialog in self.dialogs.values()]
+        await asyncio.gather(*dialogs, return_exceptions=True)
+        await self.pool.close()
 
     def _take_up(self, dialog: Dialog) -> Dialog:
         for name, one in list(self.dialogs.items()):
@@ -155,10 +180,17 @@ class Desk:
 
     def _of(self, record: Record, name: str) -> Dialog:
         told = record.about.get("settings")
+        missing: list[str] = []
         try:
-            settings = Settings.of(told if isinstance(told, Mapping) else {})
+            settings, missing = Settings.of(told if isinstance(told, Mapping) else {})
         except TypeError:
             settings = Settings(cwd=record.folder)
+        if missing:
+            names = ", ".join(missing)
+            sys.stderr.write(
+                f"These settings of the conversation were not kept: {names}. Give them again where "
+                "they are needed; until then it asks for permission.\n"
+            )
         return Dialog(self, name, record.id, settings)
 
     def _adopt(self, name: str, session: str, settings: Settings) -> Dialog:
@@ -170,7 +202,9 @@ class Desk:
         notebook = self.notebook
         if notebook is not None:
             return record.about.get("notebook") == str(notebook)
-        return not record.about.get("notebook") and record.folder == os.getcwd()  # noqa: PTH109
+        settings = record.about.get("settings")
+        folder = settings.get("cwd") if isinstance(settings, Mapping) else record.folder
+        return not record.about.get("notebook") and folder == os.getcwd()  # noqa: PTH109
 
     def _limits(self) -> Limits:
         options = self.options
@@ -182,9 +216,9 @@ class Desk:
         )
 
 
-def _at_home(tool: Tool, home: HomeLoop) -> Tool:
+def _at_home(tool: Tool, home: HomeLoop, conversation: str) -> Tool:
     assert tool.handler is not None
-    return replace(tool, handler=home.wrap(tool.handler))
+    return replace(tool, handler=home.wrap(tool.handler, conversation))
 
 
 def _kept(record: Record, open: bool) -> Kept:
@@ -202,22 +236,42 @@ def _kept(record: Record, open: bool) -> Kept:
     )
 
 
+_home = HomeLoop()
 _desk: list[Desk] = []
 
 
 def current_desk() -> Desk:
     """The desk of this kernel or program; the magics' own where they are loaded."""
     if not _desk:
-        _desk.append(Desk(NotebookOptions(), get_ipython()))
+        shell = get_ipython()
+        given = shell.config.get("ClaudeMagics", {}) if shell is not None else {}
+        known = NotebookOptions.class_trait_names(config=True)
+        options = {name: value for name, value in given.items() if name in known}
+        _open(Desk(NotebookOptions(**options), shell))
     return _desk[-1]
 
 
-def put_desk(desk: Desk) -> None:
-    """Have this one be the current desk."""
-    _desk.append(desk)
+def take_desk(options: NotebookOptions, shell: InteractiveShell) -> Desk:
+    """Have a shell's desk be run with these options, and be the current one: the one that is there
+    already, with its conversations, or a new one.
+    """
+    if _desk and _desk[-1].shell is shell:
+        _desk[-1].options = options
+    else:
+        _open(Desk(options, shell))
+    return _desk[-1]
 
 
-def take_desk(desk: Desk) -> None:
-    """Have it be the current desk no more."""
+def leave_desk(desk: Desk, seconds: float) -> None:
+    """Close it, waiting at most so many seconds for its processes; it is not the current one any
+    more.
+    """
     if desk in _desk:
         _desk.remove(desk)
+    atexit.unregister(desk.close_at_exit)
+    desk.close(seconds)
+
+
+def _open(desk: Desk) -> None:
+    _desk.append(desk)
+    atexit.register(desk.close_at_exit)

@@ -1,17 +1,19 @@
 """One conversation of a kernel: its settings, its turns, its checkpoints."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_ccapi.claude import Conversation, Event, Tool, Turn, TurnEnd, Usage
+from jupyter_ccapi.claude import ClaudeError, Conversation, Event, Tool, Turn, TurnEnd, Usage
 from jupyter_ccapi.claude.history import Content, Message
 from jupyter_ccapi.claude.record import Checkpoint
 from jupyter_ccapi.claude.rewinding import Rewinder
 from jupyter_ccapi.claude.timeline import Timeline
 
+from .home_loop import waits_for_us
 from .live import LiveTurn
 from .settings import ForThisCell, Settings, to_options
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from .desk import Desk
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Dialog:
@@ -45,13 +49,23 @@ class Dialog:
         self._listeners: list[Callable[[], None]] = []
 
     def send(self, content: Content, cell: ForThisCell) -> LiveTurn:
-        """Send a prompt from the running cell."""
+        """Send a prompt from the running cell. Raises `ClaudeError` where the conversation waits
+        for just that: within a tool or callback of its own turn.
+        """
+        if waits_for_us(self.name):
+            raise ClaudeError(
+                "This code runs within a turn of the same conversation, which waits for it: ask in "
+                "another one, Claude()."
+            )
+        self._desk.refresh()
         self._desk.home.enter()
         settings = self.settings
 
         async def send() -> Turn:
             conversation = await self._opened()
             assert self._timeline is not None
+            if settings.mode == "agent" and self._timeline.workspace != Path(settings.cwd):
+                await asyncio.to_thread(self._timeline.work_in, Path(settings.cwd))
             conversation.options = to_options(
                 settings, cell, self.tools, own_checkpoints=await self._timeline.refused()
             )
@@ -77,11 +91,15 @@ class Dialog:
     def tell(self) -> None:
         """Tell those who watch."""
         for call in list(self._listeners):
-            call()
+            try:
+                call()
+            except Exception:
+                logger.exception("What was to be told of a change in the conversation has failed")
 
     def stop(self) -> None:
-        """End the turn that runs, without waiting for that."""
+        """The user has stopped code of the turn that runs: end it, without waiting for that."""
         if self.live is not None and not self.live.over:
+            self.live.stopped_here = True
             self.live.begin_interrupt()
 
     def note_variables(self, names: Sequence[str]) -> None:
@@ -140,17 +158,24 @@ class Dialog:
 
     def close(self) -> None:
         """End its process, without waiting for that; what is kept of it stays."""
-        if self._conversation is not None:
-            self._desk.core.submit(self._close(self._conversation))
+        if self._desk.core.running:
+            self._desk.closing[self.id] = self._desk.core.submit(self.closed())
 
-    async def _close(self, conversation: Conversation) -> None:
-        await conversation.close()
-        if self._timeline is not None:
-            await self._timeline.close()
+    async def closed(self) -> None:
+        """End its process; returns when somebody else may have the conversation. For the core's
+        loop.
+        """
+        async with self._opening:
+            if self._conversation is not None:
+                await self._conversation.close()
+            if self._timeline is not None:
+                await self._timeline.close()
 
     async def _opened(self) -> Conversation:
         async with self._opening:
             if self._conversation is None:
+                if (before := self._desk.closing.pop(self.id, None)) is not None:
+                    await asyncio.wait({asyncio.wrap_future(before)})
                 chat = self.settings.mode == "chat"
                 self._timeline = await Timeline.open(
                     self._desk.timelines,
@@ -176,6 +201,8 @@ class Dialog:
             "settings": settings.told(),
         }
 
-    def change(self, **settings: object) -> None:
-        """Have these settings from the next prompt on."""
-        self.settings = replace(self.settings, **settings)  # type: ignore[arg-type]
+    def change(self, **settings: Any) -> None:
+        """Have these settings from the next prompt on; `sdk` adds to the options that there are."""
+        if "sdk" in settings:
+            settings["sdk"] = {**self.settings.sdk, **settings["sdk"]}
+        self.settings = replace(self.settings, **settings)

@@ -4,6 +4,8 @@ IPython asks an exception for its own lines (`_render_traceback_`) wherever it s
 kernel's error output, and so in a saved notebook, and in a terminal.
 """
 
+import asyncio
+
 from jupyter_ccapi.claude import ClaudeError
 
 
@@ -22,6 +24,13 @@ class TurnStopped(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
+
+
+class QueryStopped(asyncio.CancelledError):
+    """A prompt of a program's was stopped by its user; whoever awaits it is cancelled."""
+
+    def _render_traceback_(self) -> list[str]:
+        return ["Stopped. The conversation goes on with the next prompt."]
 
 
 class NoSuchConversation(ClaudeError):

@@ -8,7 +8,6 @@ from typing import Protocol
 from jupyter_ccapi.claude import Answer, Event, PermissionRequest, PermissionResolved, TurnEnd
 
 from .dialog import Dialog
-from .errors import TurnStopped
 from .live import LiveTurn, failure_of
 from .views import View
 
@@ -45,20 +44,17 @@ class Following:
     async def follow(self, view: View) -> TurnEnd:
         """Draw the turn until it has ended, and return its end.
 
-        Raises `ClaudeError` where it failed, `TurnStopped` when the cell was cancelled: the stop
-        button.
+        Raises `ClaudeError` where it failed. Cancelled, as by the stop button, it ends the turn
+        and draws what that came to.
         """
         try:
             await self._draw(view)
-            stopped = False
         except asyncio.CancelledError:
-            stopped = True
-        # Raised out here: IPython prints a whole traceback for an error whose context is a group
-        # of errors, as some of the SDK's are.
-        try:
-            if stopped:
-                await self._stop(view)
-                raise TurnStopped
+            await self._stop(view)
+            raise
+        except BaseException:
+            self._turn.begin_interrupt()  # nobody is there any more to answer what it asks
+            raise
         finally:
             self._asks.close()
         failure = failure_of(self._turn)
@@ -66,19 +62,18 @@ class Following:
             view.close()
             raise failure
         assert self.end is not None
-        if self.end.reason == "interrupted":
-            raise TurnStopped
         return self.end
 
     async def _draw(self, view: View) -> None:
         """Draw at the view's own pace: what comes in between is drawn together."""
         while True:
-            arrived = await self._turn.arrivals()
+            await self._turn.news()
             async with self._drawing:
-                for event in arrived:
+                over = self._turn.over
+                for event in self._turn.take():
                     self._take(event, view)
                 view.draw()
-            if self._turn.over:
+            if over:
                 return
             await asyncio.sleep(view.pause)
 
@@ -97,10 +92,7 @@ class Following:
         with suppress(asyncio.CancelledError):
             await self._turn.interrupt()
             if self._turn.over:
-                for event in await self._turn.arrivals():
+                for event in self._turn.take():
                     self._take(event, view)
         view.draw()
         view.close(stopped=True)
-        task = asyncio.current_task()
-        while task is not None and task.cancelling():
-            task.uncancel()  # dealt with: the task goes on

@@ -8,6 +8,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# The conversations whose turns wait for the code that runs here.
+_held: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("held", default=frozenset())
+
+
+def waits_for_us(conversation: str) -> bool:
+    """Whether a turn of this conversation waits for the code that asks."""
+    return conversation in _held.get()
+
+
+def called_back() -> bool:
+    """Whether the code that asks runs within a turn: in a tool or a callback."""
+    return bool(_held.get())
+
 
 class HomeLoop:
     """Where callbacks run: the loop, and in it the cell, that has asked last.
@@ -25,8 +38,12 @@ class HomeLoop:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
 
-    def wrap(self, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-        """What the core is to call, on its own loop, in place of ``call``."""
+    def wrap(
+        self, call: Callable[..., Awaitable[T]], conversation: str
+    ) -> Callable[..., Awaitable[T]]:
+        """What the core is to call, on its own loop, in place of ``call``, in turns of this
+        conversation.
+        """
 
         @wraps(call)
         async def called(*given: Any, **named: Any) -> T:
@@ -37,6 +54,7 @@ class HomeLoop:
                 return await call(*given, **named)
 
             context = self._context.copy()
+            context.run(lambda: _held.set(_held.get() | {conversation}))
             running = context.run(asyncio.run_coroutine_threadsafe, run(), loop)
             return await asyncio.wrap_future(running)
 

@@ -6,6 +6,7 @@ Their handlers are for the kernel's own loop, in the main thread.
 import asyncio
 import base64
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -22,6 +23,9 @@ from .running import CodeFailed, Outcome, run
 from .variables import changed, find, listing, visible
 
 Answer = str | list[dict[str, Any]]
+
+# Whether the code that asks was begun by run_python, which then waits for it.
+_running: ContextVar[bool] = ContextVar("running", default=False)
 
 _MOST_TEXT = 30_000
 _MOST_PICTURES = 8
@@ -122,6 +126,9 @@ class _Kernel:
 
     async def run_python(self, given: dict[str, Any]) -> Answer:
         code = _text(given, "code")
+        if _running.get():
+            raise CodeFailed("run_python cannot run within code that it runs already.")
+        _running.set(True)
         async with self._gate:
             before = visible(self._shell)
             try:

@@ -6,6 +6,7 @@ crosses from the one to the other goes through `call_soon_threadsafe`, here and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from jupyter_ccapi.claude import Answer, ClaudeError, Event, Turn
 from jupyter_ccapi.claude.errors import InvalidOption
@@ -20,10 +21,12 @@ class LiveTurn:
     """A turn on the core's loop, read from the loop that made this object.
 
     `over` is true once the turn has ended; `failure` is then what it failed with, if it did.
+    `stopped_here` is whether the user has stopped code that it ran in the kernel, and so the turn.
     """
 
     def __init__(self, core: CoreThread, send: Callable[[], Awaitable[Turn]]) -> None:
         self.over = False
+        self.stopped_here = False
         self.failure: BaseException | None = None
         self._core = core
         self._send = send
@@ -39,7 +42,16 @@ class LiveTurn:
 
         Cancelling the wait loses nothing.
         """
-        await self._news.wait()
+        await self.news()
+        return self.take()
+
+    async def news(self) -> None:
+        """Wait for something new, or for the end."""
+        if not self.over:
+            await self._news.wait()
+
+    def take(self) -> list[Event]:
+        """The events that have come."""
         self._news.clear()
         arrived, self._arrived = self._arrived, []
         return arrived
@@ -83,13 +95,23 @@ class LiveTurn:
             if self._stopped:
                 await self._turn.interrupt()
             async for event in self._turn:
-                self._loop.call_soon_threadsafe(self._take, event)
+                if not self._pass_on(self._take, event):
+                    await self._turn.interrupt()
+                    return
         except BaseException as error:
             failure = error
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._loop.call_soon_threadsafe(self._end, failure)
+            self._pass_on(self._end, failure)
+
+    def _pass_on(self, call: Callable[[Any], None], what: object) -> bool:
+        """Call this on the reader's loop; False where that is closed: nobody reads any more."""
+        try:
+            self._loop.call_soon_threadsafe(call, what)
+        except RuntimeError:
+            return False
+        return True
 
     def _take(self, event: Event) -> None:
         self._arrived.append(event)

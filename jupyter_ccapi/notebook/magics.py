@@ -1,7 +1,6 @@
 """`%%claude` and its sister magics: what a person types, done."""
 
 import asyncio
-import atexit
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +10,9 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from jupyter_ccapi.claude import ALIASES, ClaudeError, resolve_model
+from jupyter_ccapi.claude import ALIASES, ClaudeError, TurnEnd, resolve_model
 from jupyter_ccapi.claude.errors import UnknownModel
+from jupyter_ccapi.claude.history import Content
 from jupyter_ccapi.config import NotebookOptions
 
 from . import completion, desk, lists
@@ -22,7 +22,6 @@ from .asking import content_of, dialog_for, for_this_cell
 from .claude import Claude
 from .command import (
     Asked,
-    check_mode,
     read_checkpoints,
     read_claude,
     read_export,
@@ -41,11 +40,13 @@ from .command_table import (
     STATUS,
 )
 from .completion import Names
-from .desk import DEFAULT, Desk
+from .desk import DEFAULT
+from .dialog import Dialog
 from .errors import CellError, TurnStopped, cell_error
 from .exporting import to_markdown, to_notebook, told
 from .following import Following
 from .schemas import schema_option
+from .settings import ForThisCell
 from .showing import show
 from .status import login_help, status
 from .stop_button import sigint_cancels
@@ -55,9 +56,6 @@ from .views import NotebookView, View
 
 T = TypeVar("T")
 
-# A kernel is given five seconds to shut down; an idle Claude Code needs a twentieth of one.
-_CLOSE_SECONDS = 3.0
-
 
 @magics_class
 class ClaudeMagics(NotebookOptions, Magics):
@@ -66,15 +64,13 @@ class ClaudeMagics(NotebookOptions, Magics):
     def __init__(self, shell: InteractiveShell, **traits: Any) -> None:
         super().__init__(shell=shell, **traits)
         self._shell = shell
-        self._desk = Desk(self, shell)
-        desk.put_desk(self._desk)
+        self._desk = desk.take_desk(self, shell)
         completion.install(shell, self._names)
-        atexit.register(self._close_at_exit)
 
     @CLAUDE.documented
     @no_var_expand
     @line_cell_magic
-    async def claude(self, line: str, cell: str | None = None) -> None:
+    async def claude(self, line: str, cell: str | None = None) -> Any:
         """Ask Claude. The answer streams in below the cell.
 
         The text below the first line is the prompt; in one line it stands behind the options:
@@ -83,6 +79,7 @@ class ClaudeMagics(NotebookOptions, Magics):
             What does a context manager do?
 
             %claude And what does contextlib add?
+            answer = %claude In one word?
 
         The next cell goes on with the conversation. The stop button (Ctrl-C in a terminal) ends
         the answer; the conversation stays, and the next cell goes on with it.
@@ -94,7 +91,9 @@ class ClaudeMagics(NotebookOptions, Magics):
         if not prompt.strip():
             where = "below the %%claude line" if cell is not None else "behind %claude"
             raise command.error(f"it needs a prompt: write it {where}.")
-        await self._ask(prompt, asked, command)
+        answer = await self._ask(prompt, asked, command)
+        # Of a cell nobody takes it. A line's transformer drops it where it is not assigned.
+        return answer.value if cell is None else None
 
     @REWIND.documented
     @no_var_expand
@@ -171,41 +170,57 @@ class ClaudeMagics(NotebookOptions, Magics):
 
     def close(self) -> None:
         """End the conversations' processes. They stay: `%%claude --resume` goes on."""
-        atexit.unregister(self._close_at_exit)
         completion.remove(self._shell)
-        desk.take_desk(self._desk)
-        self._desk.close(_CLOSE_SECONDS)
+        desk.leave_desk(self._desk, desk.CLOSE_SECONDS)
 
-    def _close_at_exit(self) -> None:
-        self._desk.close(_CLOSE_SECONDS, at_exit=True)
-
-    async def _ask(self, prompt: str, asked: Asked, command: Command) -> None:
-        """Send the prompt where it belongs, and follow the turn."""
+    async def _ask(self, prompt: str, asked: Asked, command: Command) -> Answer:
+        """Send the prompt where it belongs, follow the turn, and keep the answer where that was
+        asked for.
+        """
         names = self._shell.user_ns
         schema = schema_option(asked.schema, names) if asked.schema else None
         with sigint_cancels():
             model = await self._resolved(asked.model)
             content = content_of(prompt, asked, self._shell)
             try:
-                dialog = dialog_for(asked, self._desk, model or self.model or None)
+                dialog = dialog_for(asked, self._desk, model or self.model or None, command)
             except ClaudeError as error:
                 raise command.error(str(error)) from None
-            check_mode(asked, dialog.settings.mode, command)
             cell = for_this_cell(asked, schema, self.budget_usd, dialog.settings)
+            end = await self._followed(dialog, content, cell, asked)
+        answer = Answer.of(end, schema.make if schema else None)
+        if asked.out is not None:
+            self._shell.push({asked.out: answer.value})  # type: ignore[no-untyped-call]
+        return answer
+
+    async def _followed(
+        self, dialog: Dialog, content: Content, cell: ForThisCell, asked: Asked
+    ) -> TurnEnd:
+        """Send a prompt and draw its turn. Raises `CellError` where that fails, `TurnStopped` where
+        the user has stopped it.
+        """
+        end: TurnEnd | None = None
+        failure: ClaudeError | None = None
+        try:
             turn = dialog.send(content, cell)
             asks = Approvals(self._shell, cast(How, self.approvals))
             following = Following(dialog, turn, asks, self._desk.drawing)
             view = self._view(following, cell.budget, asked, Path(dialog.settings.cwd))
-            try:
-                end = await following.follow(view)
-            except ClaudeError as error:
-                raise cell_error(error) from None
-            if end.reason == "max_budget":
-                # Run All stops here, before more is spent.
-                raise CellError("This cell's budget is spent, and its answer is not finished.")
-            answer = Answer.of(end, schema.make if schema else None)
-        if asked.out is not None:
-            self._shell.push({asked.out: answer.value})  # type: ignore[no-untyped-call]
+            end = await following.follow(view)
+        except ClaudeError as error:
+            failure = error
+        except asyncio.CancelledError:
+            _go_on()
+        # Raised out here: IPython prints a whole traceback for an error whose context is a group
+        # of errors, as some of the SDK's are.
+        if failure is not None:
+            raise cell_error(failure)
+        if end is None or end.reason == "interrupted":
+            raise TurnStopped
+        if end.reason == "max_budget":
+            # Run All stops here, before more is spent.
+            raise CellError("This cell's budget is spent, and its answer is not finished.")
+        return end
 
     def _view(self, following: Following, budget: float | None, asked: Asked, folder: Path) -> View:
         how: dict[str, Any] = {"approvals": following.ask, "budget": budget}
@@ -239,7 +254,8 @@ class ClaudeMagics(NotebookOptions, Magics):
         here = self._desk.dialogs
         checkpoints: list[int] = []
         with suppress(ClaudeError):
-            checkpoints = [one.number for one in here[DEFAULT].checkpoints()] if here else []
+            if DEFAULT in here:
+                checkpoints = [one.number for one in here[DEFAULT].checkpoints()]
         return Names(
             models=list(dict.fromkeys((*ALIASES, *self._desk.reported_models))),
             conversations=list(here),
@@ -260,9 +276,17 @@ class ClaudeMagics(NotebookOptions, Magics):
                 reported = await self._desk.ask_for_models()
                 return resolve_model(name, model_map={}, reported=reported)
         except asyncio.CancelledError:
+            _go_on()
             raise TurnStopped from None
         known = ", ".join(dict.fromkeys((*ALIASES, *reported)))
         raise UsageError(
             f"There is no model {name!r}. Known are {known}; full names (claude-…) and the ids of "
             "Bedrock and Vertex work too."
         )
+
+
+def _go_on() -> None:
+    """The stop button was seen to: the running task goes on."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()

@@ -16,7 +16,7 @@ _WIDTH = 30
 
 class Progress:
     """A bar that fills; a context, at whose end it says what all has cost. In a terminal it is one
-    line that is written over.
+    line that is written over, on stderr; where that is no terminal, nothing.
     """
 
     def __init__(self, total: int) -> None:
@@ -24,6 +24,7 @@ class Progress:
         self._done = self._failed = 0
         self._cost = 0.0
         self._kernel = getattr(get_ipython(), "kernel", None) is not None
+        self._terminal = not self._kernel and sys.stderr is not None and sys.stderr.isatty()
         self._handle: DisplayHandle | None = None
 
     def __enter__(self) -> "Progress":
@@ -39,8 +40,8 @@ class Progress:
     ) -> None:
         """Leave it as it is."""
         self._draw()
-        if not self._kernel:
-            sys.stdout.write("\n")
+        if self._terminal:
+            sys.stderr.write("\n")
 
     def count(self, result: TurnEnd | ClaudeError) -> None:
         """One more is done."""
@@ -58,9 +59,10 @@ class Progress:
         parts += [f"{self._failed} failed"] if self._failed else []
         parts += [f"${self._cost:.4f}"] if self._cost else []
         text = f"{bar} {' · '.join(parts)}"
+        if self._terminal:
+            sys.stderr.write(f"\r{text}")
+            sys.stderr.flush()
         if not self._kernel:
-            sys.stdout.write(f"\r{text}")
-            sys.stdout.flush()
             return
         bundle = {"text/html": f"<small><code>{escape(text)}</code></small>", "text/plain": text}
         self._handle = show(bundle, self._handle)

@@ -13,8 +13,8 @@ from jupyter_ccapi.claude.options import Mode
 class Settings:
     """What a conversation keeps until it is given anew.
 
-    `tools` names the tools that there are (None: all; `Bash(git *)` names Bash, and allows that
-    without asking). `sdk` are further options of `ClaudeAgentOptions`, by their own names.
+    `tools` names the tools that there are (None: all), and has rules: `Bash(git *)` allows that
+    without asking. `sdk` are further options of `ClaudeAgentOptions`, by their own names.
     """
 
     mode: Mode = "agent"
@@ -27,14 +27,28 @@ class Settings:
     sdk: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
-        """What of it can be kept over a restart, as plain JSON."""
-        return {**asdict(replace(self, sdk={})), "sdk": {}}
+        """What of it is kept over a restart, as plain JSON. Servers have secrets in their settings,
+        and options may be callbacks: of those only the names are kept (`missing`).
+        """
+        missing = [*(f"--mcp {name}" for name in self.mcp or ()), *self.sdk]
+        kept = asdict(replace(self, sdk={}, mcp=None))
+        del kept["sdk"], kept["mcp"]
+        return {**kept, "missing": missing}
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "Settings":
-        """The settings that were kept. Raises `TypeError` for what is none of them."""
-        tools = told.get("tools")
-        return cls(**{**told, "tools": None if tools is None else tuple(tools)})
+    def of(cls, told: Mapping[str, Any]) -> tuple["Settings", list[str]]:
+        """The settings that were kept, and the names of what was not. Where options were not, which
+        may have forbidden something, nothing is allowed either. Raises `TypeError` for what is none
+        of them.
+        """
+        kept = dict(told)
+        missing = [str(name) for name in kept.pop("missing", ())]
+        tools = kept.get("tools")
+        settings = cls(**{**kept, "tools": None if tools is None else tuple(tools)})
+        if any(not name.startswith("--mcp ") for name in missing):
+            names = tuple(tool for tool in settings.tools or () if "(" not in tool)
+            settings = replace(settings, permission=None, tools=names or None)
+        return settings, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +76,14 @@ def to_options(
     if settings.mode == "agent":
         names = _names(settings.tools)
         tools = tuple(tool for tool in kernel_tools if names is None or tool.name in names)
+        ours = {tool.name for tool in kernel_tools}
+        for option in ("allowed_tools", "disallowed_tools"):
+            if sdk.get(option):
+                sdk[option] = [_rule(rule, ours) for rule in sdk[option]]
         if names is not None:
-            ours = {tool.name for tool in kernel_tools}
-            sdk.setdefault("tools", [name for name in names if name not in ours])
-            rules = [_rule(rule, ours) for rule in settings.tools or () if "(" in rule]
+            sdk["tools"] = [name for name in names if name not in ours]
+        rules = [_rule(rule, ours) for rule in settings.tools or () if "(" in rule]
+        if rules:
             sdk["allowed_tools"] = [*sdk.get("allowed_tools", ()), *rules]
         if settings.permission is not None:
             sdk["permission_mode"] = settings.permission
@@ -99,5 +117,9 @@ def _rule(rule: str, ours: Collection[str]) -> str:
 
 
 def _names(tools: Sequence[str] | None) -> list[str] | None:
-    """The names in a list of tools, without the rules behind them."""
-    return None if tools is None else list(dict.fromkeys(tool.partition("(")[0] for tool in tools))
+    """The tools that there are, by a list of names and rules; None for all, also where there are
+    rules alone: those allow, and take nothing away.
+    """
+    if tools is None or (tools and all("(" in tool for tool in tools)):
+        return None
+    return list(dict.fromkeys(tool.partition("(")[0] for tool in tools))

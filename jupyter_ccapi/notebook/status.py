@@ -25,7 +25,7 @@ _LOGIN = (
 def status(desk: Desk) -> Bundle:
     """Which Claude Code is used, its login, models, processes, and what was spent. Blocks."""
     rows = [*_program(desk), *_models(desk)]
-    slots = desk.pool.slots
+    slots = list(desk.pool.slots)
     idle = sum(slot.state == "idle" for slot in slots)
     rows.append(("Processes", f"{len(slots)} running, {idle} of them warm and waiting"))
     rows += [

@@ -11,14 +11,26 @@ from IPython.core.interactiveshell import InteractiveShell
 
 _CELL = "get_ipython().run_cell_magic('claude',"
 # `%claude …` and `answer = %claude …`, also in a loop.
-_LINE = re.compile(r"^(\s*(?:[\w.\[\], ]+=\s*)?)(get_ipython\(\)\.run_line_magic\('claude',)")
+_LINE = re.compile(
+    r"^(\s*)([\w.\[\], ]+=\s*)?(get_ipython\(\)\.run_line_magic\('claude',.*\))(\s*)$"
+)
 
 
 def await_claude(lines: list[str]) -> list[str]:
     """Put `await` before the calls of the magics; all other lines stay as they are."""
     if lines and lines[0].startswith(_CELL):
         return [f"await {lines[0]}", *lines[1:]]
-    return [_LINE.sub(r"\1await \2", line) for line in lines]
+    return [_LINE.sub(_awaited, line) for line in lines]
+
+
+def _awaited(line: re.Match[str]) -> str:
+    """A magic's line that is awaited; where its value is not assigned, IPython is not to show it
+    below the answer.
+    """
+    indent, target, call, end = line.groups()
+    if target:
+        return f"{indent}{target}await {call}{end}"
+    return f"{indent}(await {call}, None)[1]{end}"
 
 
 def install(shell: InteractiveShell) -> None:

@@ -248,3 +248,34 @@ async def test_a_budget_ends_the_turn_after_the_message_that_exceeds_it(
     model.script(Reply("Cheap."))
     again = await conversation.send("And now?").finish()
     assert (again.reason, again.text) == ("completed", "Cheap.")
+
+
+async def test_a_command_that_no_rule_can_say_allows_nothing_else_in_the_next_process(
+    pool: Pool, model: OfflineModel, asking: Options
+) -> None:
+    """On its command line Claude Code would read a bare ``Bash`` out of such a rule."""
+    tricky = "touch a2 $(echo b) Bash c"
+    conversation = Conversation(pool, asking)
+    model.script(Reply(tools=[("Bash", {"command": tricky})]), Reply())
+    await answered(conversation.send("Go."), Answer("allow", "conversation"))
+    conversation.options = replace(asking, system_prompt="Another process.")
+    model.script(
+        Reply(tools=[("Bash", {"command": tricky})]),
+        Reply(tools=[("Bash", {"command": "touch other; id"})]),
+        Reply(),
+    )
+    turn = conversation.send("Again.")
+    request = await until(turn, PermissionRequest)
+    assert request.input["command"] == "touch other; id"
+    turn.answer(request.id, Answer("deny"))
+    await turn.finish()
+
+
+@pytest.mark.parametrize("rule", ["Bash(touch $(b) Bash c)", "Bash Read", "Bash,Read", "Bash(a"])
+async def test_a_rule_that_would_be_read_as_another_is_refused(
+    rule: str, pool: Pool, agent: Options
+) -> None:
+    options = replace(agent, sdk={"allowed_tools": [rule]})
+    with pytest.raises(InvalidOption) as caught:
+        await Conversation(pool, options).send("Go.").finish()
+    assert caught.value.field == "allowed_tools"

@@ -357,3 +357,22 @@ async def test_a_first_turn_that_nobody_saw_end_is_gone_on_with(
     await again.send("Second").finish()
     told = conversation_sent(model.main_requests[-1])
     assert ("user", "First") in [(role, text.split("\n")[0]) for role, text in told]
+
+
+async def test_a_conversation_that_goes_on_in_another_folder_rewinds_no_files_of_the_first(
+    open_one: Open, model: OfflineModel, project: Path, home: Path, editing: Options
+) -> None:
+    """In the new one it does; a rewind that would leave files behind is refused as a whole."""
+    conversation = await open_one()
+    await write(conversation, model, "a.txt", "1\n")
+    other = home / "other"
+    other.mkdir()
+    assert conversation.timeline is not None
+    conversation.timeline.work_in(other)
+    conversation.options = replace(editing, cwd=other)
+    await write(conversation, model, "b.txt", "2\n")
+    with pytest.raises(RewindRefused, match="--conversation"):
+        await rewind(conversation, 1)
+    assert (look(project), look(other)) == ({"a.txt": "1\n"}, {"b.txt": "2\n"})
+    await rewind(conversation, 2)
+    assert (look(project), look(other)) == ({"a.txt": "1\n"}, {})

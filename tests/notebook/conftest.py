@@ -1,5 +1,6 @@
 """A running offline model, and a real kernel that knows it: one of each for a module's tests."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,34 @@ def kernel(running_kernel: Kernel) -> Kernel:
     running_kernel.run("_ = get_ipython().config.pop('ClaudeMagics', None)")
     assert running_kernel.run("%reload_ext jupyter_ccapi").status == "ok"
     return running_kernel
+
+
+@pytest.fixture(scope="module")
+def running_worker(env: dict[str, str], home: Path) -> Iterator[Kernel]:
+    """A real kernel in a folder that can be snapshotted, as a home folder cannot."""
+    (home / "work").mkdir(exist_ok=True)
+    running = Kernel(env, home / "work")
+    yield running
+    running.shut_down()
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    """The worker's folder, empty."""
+    folder = home / "work"
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
+
+
+@pytest.fixture
+def worker(running_worker: Kernel, folder: Path) -> Kernel:
+    """The worker, the extension loaded anew; its folder is empty, and nobody is asked anything."""
+    running_worker.run("_ = get_ipython().config.pop('ClaudeMagics', None)")
+    assert running_worker.run("%reload_ext jupyter_ccapi").status == "ok"
+    running_worker.run("%config ClaudeMagics.approvals = 'deny'")
+    return running_worker
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ class Cell:
     drawn: list[str] = field(default_factory=list)
     stdout: str = ""
     stderr: str = ""
+    value: str = ""
 
     def wait_until(self, seen: "Callable[[Cell], object]") -> "Cell":
         """Read what the kernel publishes until the cell shows something; fail if it never will."""
@@ -76,6 +77,12 @@ class Cell:
             assert not self._idle, f"the cell has ended: {self}"
             self._take(self.kernel.client.get_iopub_msg(timeout=PATIENCE))
         return self
+
+    def type(self, text: str) -> str:
+        """Type an answer to what the cell asks with ``input()``; return its question."""
+        asked = self.kernel.client.get_stdin_msg(timeout=PATIENCE)
+        self.kernel.client.input(text)
+        return str(asked["content"]["prompt"])
 
     def finish(self) -> "Cell":
         """Read to the end of the cell."""
@@ -101,6 +108,18 @@ class Cell:
         )
 
     @property
+    def text(self) -> str:
+        """All that the cell shows now, as plain text."""
+        return "\n".join(self.lines)
+
+    @property
+    def failure(self) -> str:
+        """What the cell failed with; fails where that is more than a sentence."""
+        (line,) = self.error["traceback"]
+        assert "\n" not in line
+        return str(line)
+
+    @property
     def lines(self) -> list[str]:
         """The displays that the cell shows now, as plain text."""
         return [bundle["text/plain"] for bundle in self.displays.values()]
@@ -123,6 +142,8 @@ class Cell:
                 self.stdout += content["text"]
             case "stream":
                 self.stderr += content["text"]
+            case "execute_result":
+                self.value = content["data"]["text/plain"]
             case "error":
                 self.error = content
             case "status":

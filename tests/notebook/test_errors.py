@@ -20,7 +20,7 @@ def test_a_failed_turn_is_one_sentence_without_a_traceback(
 ) -> None:
     """Nothing else is left of the cell, not even the line that waited."""
     model.script(Reply(error=ApiError(529, "", "The model is overloaded.")))
-    cell = kernel.run("%%claude\nHello.")
+    cell = kernel.run("%%claude --mode chat\nHello.")
 
     assert cell.status == "error"
     assert cell.error["ename"] == "CellError"
@@ -57,7 +57,7 @@ def test_run_all_stops_at_a_failed_turn(
 ) -> None:
     """As `jupyter execute` does; the saved error is the sentence."""
     model.script(Reply(error=ApiError(500, "", "The model broke.")))
-    sources = ["%load_ext jupyter_ccapi", "%%claude\nHello.", "print('never')"]
+    sources = ["%load_ext jupyter_ccapi", "%%claude --mode chat\nHello.", "print('never')"]
     code: dict[str, Any] = {
         "cell_type": "code",
         "execution_count": None,
@@ -82,7 +82,7 @@ def test_run_all_stops_at_a_failed_turn(
 def test_a_login_that_is_refused_says_what_to_do(kernel: Kernel, model: OfflineModel) -> None:
     """The sentence names the command that logs in."""
     model.script(Reply(error=ApiError(401, "", "invalid x-api-key")))
-    (sentence,) = kernel.run("%%claude\nHello.").error["traceback"]
+    (sentence,) = kernel.run("%%claude --mode chat\nHello.").error["traceback"]
 
     assert "Run `claude` in a terminal and log in" in sentence
 
@@ -118,10 +118,10 @@ def test_a_turn_that_takes_too_long_names_the_option_of_the_kernel(
         ("%%claude --newer\nHi", "no option --newer: did you mean --new?"),
         ("%%claude -x\nHi", "no option -x."),
         ("%%claude Hi there\nHi", "the prompt goes below the %%claude line"),
-        ("%%claude -m\nHi", "-m/--model: expected one argument"),
+        ("%%claude -m\nHi", "-m/--model needs a value, NAME"),
         ("%%claude", "the cell body is empty"),
         ("%%claude\n  \n", "needs a prompt"),
-        ("%claude Hi", "`%%claude` exists"),
+        ("%claude", "it needs a prompt"),
         ("%%claude -m gpt-4o\nHi", "no model 'gpt-4o'. Known are opus, sonnet, haiku"),
     ],
 )

@@ -1,24 +1,37 @@
 """What a person reads of a rewind."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from jupyter_ccapi.claude.text_diff import Side
 
-from jupyter_ccapi.claude import text_diff
 from jupyter_ccapi.claude.changes import FileChange, NotCovered
 from jupyter_ccapi.claude.planning import Plan
 from jupyter_ccapi.claude.record import Checkpoint
+from jupyter_ccapi.claude.snapshots import Snapshots
 from jupyter_ccapi.notebook import rewind_view
 from jupyter_ccapi.notebook.rewound import Rewound
 
 
-def side(text: str) -> Side:
-    """A file's version."""
-    return Side(0o100644, text.encode())
+def unified(files: Mapping[str, tuple[bytes | None, bytes | None]]) -> str:
+    """The diff of files from one version to another, as snapshots tell it."""
+    with TemporaryDirectory() as place:
+        folder = Path(place, "work")
+        snapshots = Snapshots(Path(place, "store"), folder)
+        taken = []
+        for version in (0, 1):
+            for name, versions in files.items():
+                content, path = versions[version], folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                if content is not None:
+                    path.write_bytes(content)
+            taken.append(snapshots.take())
+        return snapshots.diff(*taken)
 
 
 PROMPTS = (
@@ -30,10 +43,12 @@ FILES = (
     FileChange("src/a b.py", "modified", 1, 1, binary=False),
     FileChange("src/new.py", "deleted", 0, 2, binary=False),
 )
-DIFF = (
-    text_diff.unified("fig.png", None, Side(0o100644, b"\0"))
-    + text_diff.unified("src/a b.py", side("a = 1\nb = 1\n"), side("a = 1\nb = 2\n"))
-    + text_diff.unified("src/new.py", side("x = '<i>'\n--- y\n"), None)
+DIFF = unified(
+    {
+        "fig.png": (None, b"\0"),
+        "src/a b.py": (b"a = 1\nb = 1\n", b"a = 1\nb = 2\n"),
+        "src/new.py": (b"x = '<i>'\n--- y\n", None),
+    }
 )
 PLAN = Plan(
     3,
@@ -100,7 +115,7 @@ def test_what_others_wrote_is_never_html() -> None:
     odd = replace(
         PLAN,
         files=(FileChange("<i>.py", "deleted", 0, 1, binary=False),),
-        diff=text_diff.unified("<i>.py", side("<i>\n"), None),
+        diff=unified({"<i>.py": (b"<i>\n", None)}),
         kept=(("<i>", "<i>"),),
         conflicts=("<i>",),
         not_covered=(NotCovered("<i>", "<i>"),),
@@ -169,7 +184,7 @@ def test_what_is_endless_is_counted() -> None:
         kept=tuple((name, "changed by another hand only") for name in many),
         conflicts=tuple(many),
         not_covered=tuple(NotCovered(name, "ignored") for name in many),
-        diff="".join(text_diff.unified(name, None, side("x\n")) for name in many),
+        diff=unified(dict.fromkeys(many, (None, b"x\n"))),
         undone=tuple(Checkpoint(number + 1, 0.0, "again", "s") for number in range(2_000)),
         variables=tuple(many),
     )

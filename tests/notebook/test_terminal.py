@@ -112,7 +112,7 @@ def test_ctrl_c_is_pythons_own_again_after_the_cell(terminal: Terminal) -> None:
 def test_a_failed_turn_is_one_line(terminal: Terminal, model: OfflineModel) -> None:
     """The sentence, and no traceback."""
     model.script(Reply(error=ApiError(500, "", "The model broke.")))
-    assert "The model broke" in terminal.run("%%claude\nHello.")
+    assert "The model broke" in terminal.run("%%claude --mode chat\nHello.")
     assert len(terminal.text.strip().splitlines()) == 1
 
 
