@@ -1,7 +1,8 @@
 """A browser, and JupyterLab with an offline model behind its kernels."""
 
 import importlib.util
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,14 @@ from tests.notebook.kernels import environment
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+    from tests.browser.page import NotebookPage
+
 # The extra `test` does without: these tests are deselected by default and need the extra `dev`.
 if importlib.util.find_spec("playwright") is None:
-    collect_ignore = ["test_lab.py"]
+    collect_ignore_glob = ["test_*.py"]
+
+SCREENSHOTS = os.environ.get("CCAPI_SCREENSHOTS", "")
+"""A folder for pictures of what the tests see; none are taken without it."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +50,22 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture
-def page(browser: "Browser") -> "Iterator[Page]":
-    """A page of its own, that nobody else has left anything in."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(PATIENCE * 1000)
-    yield context.new_page()
-    context.close()
+def new_page(browser: "Browser") -> "Iterator[Callable[[], Page]]":
+    """Makes pages that nobody else has left anything in."""
+    contexts = []
+
+    def make() -> "Page":
+        context = browser.new_context(viewport={"width": 1200, "height": 900})
+        context.set_default_timeout(PATIENCE * 1000)
+        contexts.append(context)
+        return context.new_page()
+
+    yield make
+    for context in contexts:
+        context.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_model() -> Iterator[OfflineModel]:
     """An offline model that answers as fast as it can."""
     with OfflineModel() as running:
@@ -67,10 +80,63 @@ def model(running_model: OfflineModel) -> Iterator[OfflineModel]:
     running_model.release()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(running_model: OfflineModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab, with a home and a folder of its own."""
-    home: Path = tmp_path_factory.mktemp("lab")
+    home: Path = tmp_path_factory.mktemp("home")
     running = Lab(environment(running_model, home), home)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def window(browser: "Browser", lab: Lab) -> "Iterator[Page]":
+    """JupyterLab in a page: loading it takes longer than anything that is done there."""
+    from tests.browser.page import load
+
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    load(page, lab, "")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def opens(
+    window: "Page", lab: Lab, model: OfflineModel, request: pytest.FixtureRequest
+) -> "Iterator[Callable[..., NotebookPage]]":
+    """Opens a copy of a notebook, or a new one, in a folder and with a kernel of its own, and has
+    the extension loaded there.
+    """
+    from tests.browser.page import NotebookPage
+
+    opened: list[NotebookPage] = []
+
+    def new(original: Path | None = None) -> NotebookPage:
+        name = request.node.name.removeprefix("test_")
+        opened.append(NotebookPage.new(window, lab, f"{name}/work.ipynb", original))
+        return opened[-1]
+
+    yield new
+    model.release()
+    for notebook in opened:
+        notebook.close()
+
+
+@pytest.fixture
+def notebook(opens: "Callable[..., NotebookPage]") -> "NotebookPage":
+    """A new notebook."""
+    return opens()
+
+
+@pytest.fixture
+def shot(request: pytest.FixtureRequest) -> "Callable[[NotebookPage, str], None]":
+    """Takes a picture of a notebook, on light and on dark, if $CCAPI_SCREENSHOTS is a folder."""
+
+    def take(notebook: "NotebookPage", name: str) -> None:
+        if SCREENSHOTS:
+            test = request.node.name.removeprefix("test_")
+            notebook.picture(Path(SCREENSHOTS) / f"{test}-{name}")
+
+    return take

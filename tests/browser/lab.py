@@ -29,29 +29,34 @@ PATIENCE = 60
 
 
 class Lab:
-    """A running `jupyter lab` whose files are in `root`."""
+    """A running `jupyter lab` for the user whose home this is; its files are in `root`.
 
-    def __init__(self, env: dict[str, str], root: Path, *, theme: str = "JupyterLab Light") -> None:
-        self.root = root
+    That is a folder beside what is kept of conversations: of a home there are no snapshots.
+    """
+
+    def __init__(self, env: dict[str, str], home: Path, *, theme: str = "JupyterLab Light") -> None:
+        self.root = home / "notebooks"
+        self.root.mkdir()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        settings = root / ".settings"
+        settings = home / "settings"
         settings.mkdir()
         (settings / "overrides.json").write_text(json.dumps(_overrides(theme)))
-        self._log = (root / "lab.log").open("wb")
+        self._log_file = home / "lab.log"
+        self._log = self._log_file.open("wb")
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
                 *(f"--port={port}", "--ServerApp.port_retries=0"),
-                f"--ServerApp.root_dir={root}",
+                f"--ServerApp.root_dir={self.root}",
                 f"--IdentityProvider.token={TOKEN}",
                 "--LabApp.expose_app_in_browser=True",
                 f"--LabApp.app_settings_dir={settings}",
             ],
             env=env,
-            cwd=root,
+            cwd=self.root,
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
@@ -67,7 +72,7 @@ class Lab:
                 with urllib.request.urlopen(request, timeout=5):
                     return
             except (urllib.error.URLError, OSError):
-                log = (self.root / "lab.log").read_text()
+                log = self._log_file.read_text()
                 assert self._process.poll() is None, log
                 assert time.monotonic() < deadline, log
                 time.sleep(0.1)
