@@ -84,9 +84,10 @@ class NotebookPage:
         if original is not None:
             shutil.copy(original, file)
         else:
-            made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LOAD)])
+            cell = nbformat.v4.new_code_cell(LOAD)  # type: ignore[no-untyped-call]
+            made = nbformat.v4.new_notebook(cells=[cell])
             made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-            nbformat.write(made, file)
+            nbformat.write(made, file)  # type: ignore[no-untyped-call]
         page.evaluate(
             """async path => {
                 const app = window.jupyterapp;

@@ -88,8 +88,8 @@ def test_an_answer_grows_and_nothing_that_is_drawn_moves(
     assert all(map(str.startswith, texts, begin)), texts
     assert len(texts) == len(begin)
     for number in (1, 5):
-        texts = {frame.outputs[number].text for frame in frames if len(frame.outputs) > number}
-        assert len(texts) > 5, "it has come at once"
+        seen = {frame.outputs[number].text for frame in frames if len(frame.outputs) > number}
+        assert len(seen) > 5, "it has come at once"
 
 
 def test_the_manuals_first_cell_is_drawn_while_the_model_speaks(
