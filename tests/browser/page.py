@@ -85,7 +85,7 @@ class NotebookPage:
             shutil.copy(original, file)
         else:
             cell = nbformat.v4.new_code_cell(LOAD)  # type: ignore[no-untyped-call]
-            made = nbformat.v4.new_notebook(cells=[cell])
+            made = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
             made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
             nbformat.write(made, file)  # type: ignore[no-untyped-call]
         page.evaluate(

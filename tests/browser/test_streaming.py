@@ -14,8 +14,8 @@ pytestmark = pytest.mark.browser
 
 MANUAL = ROOT / "notebooks" / "01_first_steps.ipynb"
 
-ATTEMPTS = 3
-"""More often Claude Code does not ask before it says that it was refused."""
+REFUSALS = 9
+"""Claude Code asks less often before it says that it was refused."""
 
 LINE = 22
 """A line of the extension's own is so high, in pixels."""
@@ -129,7 +129,7 @@ def test_a_failed_turn_stops_run_all(
 ) -> None:
     """The cell shows one sentence; the cell after it does not run."""
     notebook = opens(MANUAL)
-    model.script(*[Reply(error=ApiError(400, "", "I do not take that."))] * ATTEMPTS)
+    model.script(*[Reply(error=ApiError(400, "", "I do not take that."))] * REFUSALS)
     notebook.page.evaluate(
         "() => void window.jupyterapp.commands.execute('notebook:run-all-cells')"
     )
