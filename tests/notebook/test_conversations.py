@@ -214,6 +214,9 @@ def test_reloading_the_extension_loses_no_conversation(kernel: Kernel, model: Of
     )
     kernel.run(f"{CHAT}\nI am Bob.")
     assert kernel.run("%reload_ext jupyter_ccapi").status == "ok"
+    # No notebook is known here: the last one that was had in this folder.
+    assert kernel.run("%%claude --resume\nWho?").status == "ok"
+    assert said(model)[0] == "I am Bob."
     assert kernel.run("_ = await claude.query('Who?')").status == "ok"
     assert said(model)[0] == "I am Ann."
     assert "haiku" in model.main_requests[-1].body["model"]
