@@ -102,6 +102,8 @@ def from_core(error: core.ClaudeError) -> APIError:
         case core.RewindRefused():
             code = "conflict" if error.conflicts else "rewind_refused"
             return APIError(409, _in_fields(said), code=code, should_retry=False)
+        case core.ChangedSince():
+            return APIError(409, said, code="conflict", should_retry=False)
         case core.ConversationInUse():
             return APIError(409, said, code="conversation_busy")
         case core.CannotSnapshot():

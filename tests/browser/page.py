@@ -1,19 +1,35 @@
 """A notebook in JupyterLab, and the few things that a person does with it."""
 
+import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.lab import TOKEN, Lab
+from tests.browser.lab import PATIENCE, TOKEN, Lab
 
 LOAD = "%load_ext jupyter_ccapi"
 
+_NEW = {
+    "cells": [
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "load",
+            "metadata": {},
+            "outputs": [],
+            "source": LOAD,
+        }
+    ],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 _NUMBER = re.compile(r"\[\d+\]")
 _READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
@@ -60,7 +76,7 @@ class Frame(NamedTuple):
 def load(page: Page, lab: Lab, path: str) -> None:
     """Load JupyterLab, in a workspace where nothing is left open, and a file in it."""
     tree = f"/tree/{path}" if path else ""
-    page.goto(f"{lab.url}/lab/workspaces/{Path(path).stem or 'auto-t'}{tree}?token={TOKEN}")
+    page.goto(f"{lab.url}/lab/workspaces/tests{tree}?token={TOKEN}")
     page.wait_for_function("() => window.jupyterapp?.restored.then(() => true)")
     page.wait_for_selector("#jupyterlab-splash", state="detached")
 
@@ -84,10 +100,7 @@ class NotebookPage:
         if original is not None:
             shutil.copy(original, file)
         else:
-            cell = nbformat.v4.new_code_cell(LOAD)  # type: ignore[no-untyped-call]
-            made = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
-            made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-            nbformat.write(made, file)  # type: ignore[no-untyped-call]
+            file.write_text(json.dumps(_NEW))
         page.evaluate(
             """async path => {
                 const app = window.jupyterapp;
@@ -192,6 +205,13 @@ class NotebookPage:
     def wait_until_run(self, index: int) -> None:
         """Wait until a cell has run: its prompt is a number."""
         expect(self.cell(index).locator(".jp-InputPrompt")).to_have_text(_NUMBER)
+
+    def wait_for_file(self, name: str) -> None:
+        """Wait until there is a file in the notebook's folder."""
+        deadline = time.monotonic() + PATIENCE
+        while not (self.folder / name).exists():
+            assert time.monotonic() < deadline, f"{name} does not come"
+            self.page.wait_for_timeout(20)
 
     def stop(self) -> None:
         """Press the stop button of the toolbar."""

@@ -48,7 +48,7 @@ def test_a_chat_has_tools_approvals_and_a_stop_button(
     model.script(Reply("Once upon a time", hold=threading.Event()))
     entry.fill("Tell me a story.")
     chat.get_by_role("button", name="Send").click()
-    expect(chat.get_by_text("Once")).to_be_visible()
+    expect(chat.get_by_text("Once", exact=True)).to_be_visible()
     chat.get_by_role("button", name="Stop").click()
     expect(chat.get_by_text("Stopped · claude-")).to_be_visible()
     expect(chat.get_by_role("button", name="Send")).to_be_enabled()

@@ -14,7 +14,7 @@ from tests.notebook.kernels import roles_and_texts
 pytestmark = pytest.mark.browser
 
 STOPPED = "Stopped. The conversation goes on with the next %%claude cell."
-BUSY = "import time\nbusy = 1\nwhile True:\n    pass\n"
+BUSY = "busy = open('busy', 'w').close() or 1\nwhile True:\n    pass\n"
 
 
 def goes_on(notebook: NotebookPage, model: OfflineModel) -> list[tuple[str, str]]:
@@ -69,13 +69,12 @@ def test_the_stop_button_takes_an_approval_away(
 def test_the_stop_button_ends_a_busy_loop_in_the_kernel(
     notebook: NotebookPage, model: OfflineModel, shot: Callable[[NotebookPage, str], None]
 ) -> None:
-    """Code of run_python that never ends: it is ended, and its turn with it."""
-    run = ("mcp__client__run_python", {"code": BUSY})
-    model.script(Reply("I compute.", tools=[run]))
+    """Code of run_python that never ends: it is shown that it runs, and it is ended."""
+    model.script(Reply("I compute.", tools=[("mcp__client__run_python", {"code": BUSY})]))
     asked = notebook.ask("%%claude --tools 'run_python(*)'\nCompute for ever.")
-    card = notebook.outputs(asked).filter(has_text="run_python")
-    expect(card).to_contain_text("running…")
-    notebook.page.wait_for_timeout(300)
+    notebook.wait_for_file("busy")
+    shown = notebook.texts(asked)
+    shot(notebook, "running")
     notebook.stop()
     notebook.wait_until_run(asked)
 
@@ -84,3 +83,5 @@ def test_the_stop_button_ends_a_busy_loop_in_the_kernel(
     seen = notebook.asked("busy")
     assert notebook.texts(seen) == ["1"]
     goes_on(notebook, model)
+    assert shown[0] == "I compute."
+    assert re.match(r"run_python\s.*\srunning…$", shown[1], re.DOTALL)

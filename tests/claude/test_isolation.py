@@ -31,6 +31,7 @@ from jupyter_ccapi.claude import (
     ToolResult,
     TurnEnd,
     TurnStarted,
+    client_tool,
     query,
 )
 from jupyter_ccapi.claude.errors import CLIStartFailed, ProcessDied
@@ -174,7 +175,8 @@ class Client:
                     case TextDelta() if ending != "whole":
                         return None
                     case ToolCall(id, name, given):
-                        use = {"type": "tool_use", "id": id, "name": name, "input": given}
+                        use = {"type": "tool_use", "id": id, "input": given}
+                        use["name"] = client_tool(name)  # as the model knows it
                         said.append(Message("assistant", [use]))
                     case ToolResult(id, content):
                         result = {"type": "tool_result", "tool_use_id": id, "content": content}

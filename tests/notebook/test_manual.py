@@ -32,12 +32,14 @@ class Played:
         return found
 
     def text(self, id: str) -> str:
-        """All that a cell has put out, as text."""
-        outputs = self.cell(id).outputs
-        return "\n".join(
-            output.text if output.output_type == "stream" else output.data["text/plain"]
-            for output in outputs
-        )
+        """All that a cell has put out, as text; a stream may come in any number of pieces."""
+        text = ""
+        for output in self.cell(id).outputs:
+            if output.output_type == "stream":
+                text += output.text
+            else:
+                text += f"\n{output.data['text/plain']}\n"
+        return text.strip("\n")
 
     def rows(self, name: str) -> dict[str, list[str]]:
         """A CSV file: the values behind the first one of each line."""

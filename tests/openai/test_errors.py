@@ -31,6 +31,7 @@ from jupyter_ccapi.openai.errors import from_core
         (core.CannotSnapshot("No."), 409, "invalid_request_error", "rewind_refused"),
         (core.RewindRefused("No."), 409, "invalid_request_error", "rewind_refused"),
         (core.RewindRefused("No.", conflicts=["a"]), 409, "invalid_request_error", "conflict"),
+        (core.ChangedSince(["a"]), 409, "invalid_request_error", "conflict"),
         (core.ConversationInUse("No."), 409, "invalid_request_error", "conversation_busy"),
         (core.ConversationClosed(), 503, "service_unavailable_error", "shutting_down"),
     ],
