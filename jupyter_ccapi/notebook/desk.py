@@ -131,7 +131,9 @@ class Desk:
         """The kernel's tools, whose calls come from this conversation; none outside of IPython."""
         if self.shell is None:
             return ()
-        tools = kernel_tools(self.shell, self.drawing, dialog.note_variables, dialog.stop)
+        tools = kernel_tools(
+            self.shell, self.drawing, dialog.note_variables, dialog.stop, dialog.shown
+        )
         return tuple(_at_home(tool, self.home, dialog.name) for tool in tools)
 
     async def ask_for_models(self) -> list[str]:

@@ -102,6 +102,13 @@ class Dialog:
             self.live.stopped_here = True
             self.live.begin_interrupt()
 
+    async def shown(self) -> None:
+        """Wait until the cell shows what has come of the turn that runs: code that is about to run
+        holds the drawing up.
+        """
+        if self.live is not None:
+            await self.live.shown()
+
     def note_variables(self, names: Sequence[str]) -> None:
         """Variables that code of the running turn has set."""
         if self.live is not None:

@@ -5,7 +5,7 @@ Their handlers are for the kernel's own loop, in the main thread.
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -62,14 +62,16 @@ def kernel_tools(
     gate: asyncio.Lock,
     set_by: Callable[[list[str]], None],
     stopped: Callable[[], None],
+    shown: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[Tool, ...]:
     """The tools for a shell.
 
     ``gate`` is held while code runs: what is printed meanwhile goes to the model. ``set_by`` is
     told the variables that code has set; ``stopped`` is called when the user has stopped it by
-    SIGINT, before the model is told.
+    SIGINT, before the model is told. ``shown`` is awaited before code runs: what led to it is then
+    on the screen.
     """
-    kernel = _Kernel(shell, gate, set_by, stopped)
+    kernel = _Kernel(shell, gate, set_by, stopped, shown)
     text, flag = {"type": "string"}, {"type": "boolean"}
     pattern = {**text, "description": "only names that match, such as df_*"}
     name = {**text, "description": "such as df, model.coef_"}
@@ -109,11 +111,13 @@ class _Kernel:
         gate: asyncio.Lock,
         set_by: Callable[[list[str]], None],
         stopped: Callable[[], None],
+        shown: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._shell = shell
         self._gate = gate
         self._set_by = set_by
         self._stopped = stopped
+        self._shown = shown
         self._proposals = Proposals(shell)
 
     async def list_variables(self, given: dict[str, Any]) -> Answer:
@@ -129,6 +133,8 @@ class _Kernel:
         if _running.get():
             raise CodeFailed("run_python cannot run within code that it runs already.")
         _running.set(True)
+        if self._shown is not None:
+            await self._shown()
         async with self._gate:
             before = visible(self._shell)
             try:

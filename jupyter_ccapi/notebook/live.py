@@ -6,6 +6,7 @@ crosses from the one to the other goes through `call_soon_threadsafe`, here and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from jupyter_ccapi.claude import Answer, ClaudeError, Event, Turn
@@ -15,6 +16,8 @@ from .core_thread import CoreThread
 
 # The core interrupts, waits, and kills after that: it needs less than this in the worst case.
 _STOP_PATIENCE = 20.0
+# In seconds; a view draws some ten times in one.
+_AHEAD, _SHOWN = 0.03, 0.5
 
 
 class LiveTurn:
@@ -35,6 +38,7 @@ class LiveTurn:
         self._loop = asyncio.get_running_loop()
         self._arrived: list[Event] = []
         self._news = asyncio.Event()
+        self._all_taken = asyncio.Event()
         self._reading = core.submit(self._read())
 
     async def arrivals(self) -> list[Event]:
@@ -53,8 +57,17 @@ class LiveTurn:
     def take(self) -> list[Event]:
         """The events that have come."""
         self._news.clear()
+        self._all_taken.set()
         arrived, self._arrived = self._arrived, []
         return arrived
+
+    async def shown(self) -> None:
+        """Wait until the reader has what has come, but not for long."""
+        # What a call says to the core is a few steps ahead of what it says to the reader.
+        await asyncio.sleep(_AHEAD)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SHOWN):
+                await self._all_taken.wait()
 
     async def interrupt(self) -> None:
         """End the turn, not the conversation; returns when it has ended.
@@ -115,6 +128,7 @@ class LiveTurn:
 
     def _take(self, event: Event) -> None:
         self._arrived.append(event)
+        self._all_taken.clear()
         self._news.set()
 
     def _end(self, failure: BaseException | None) -> None:
