@@ -15,6 +15,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 #: The most characters of a picture, in base64, that are kept in a notebook.
 _MOST = 2_000_000
 
+# Where Claude Code keeps a picture for the model: the notebook has the picture itself, and may be
+# given to others.
+_KEPT = re.compile(r"^\[Image: source: [^\]\n]*\]$", re.MULTILINE)
 # What Claude Code wraps a tool's error in, for the model.
 _WRAPPED = re.compile(r"</?tool_use_error>")
 
@@ -50,7 +53,7 @@ def pictures(content: Content) -> list[Picture]:
 def _text(block: dict[str, Any]) -> str:
     match block:
         case {"type": "text", "text": str(said)}:
-            return clean(_WRAPPED.sub("", said)).strip("\n")
+            return clean(_KEPT.sub("", _WRAPPED.sub("", said))).strip("\n")
         case _ if _picture(block) is not None:
             return ""
         case {"type": "tool_reference", "tool_name": str(name)}:

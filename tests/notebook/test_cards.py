@@ -384,3 +384,11 @@ def test_a_line_of_text_fits_the_terminal() -> None:
 
     assert cards.line(shown, 80).endswith("…  ok 0.3 s")
     assert len(cards.line(shown, 80)) <= 80
+
+
+def test_where_claude_code_keeps_a_picture_is_not_in_the_notebook() -> None:
+    """It is a path of the user's home; the picture itself is there."""
+    said = "drawn\n[Image: source: /home/ann/.claude/projects/x/tool-results/a.png]"
+    shown = done(card("run_python", code="draw()"), [{"type": "text", "text": said}])
+    assert "drawn" in str(cards.bundle(shown))
+    assert "/home/ann/.claude" not in str(cards.bundle(shown))
