@@ -399,7 +399,8 @@ def test_a_batch_of_agents_has_the_configured_budget_for_each(
     """As a cell has."""
     api.run("%config ClaudeMagics.budget_usd = 0.5")
     looks = [("Read", {"file_path": "none.txt"})]
-    model.script(Reply("Let me see.", tools=looks, output_tokens=100_000), Reply("Never."))
+    goes_on = Reply("Never ending.", hold=threading.Event())
+    model.script(Reply("Let me see.", tools=looks, output_tokens=100_000), goes_on)
     cell = api.run("(await Claude().batch(['Spend.'], progress=False))[0].end.reason")
     assert cell.value == "'max_budget'"
 
