@@ -35,6 +35,16 @@ class Server:
         """What an OpenAI client calls base_url."""
         return f"{self.url}v1"
 
+    def wait_ended(self, seconds: float = 30) -> None:
+        """Wait until the server has ended; if it does not, say what it was doing."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # With PYTHONFAULTHANDLER it then says where all of its threads are.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(10)
+            raise AssertionError(f"the server did not end:\n{self.output.read_text()}") from None
+
     def clis(self) -> list[psutil.Process]:
         """The Claude Code processes below the server."""
         found = []
@@ -51,6 +61,7 @@ def make_environment(model: OfflineModel, home: Path) -> dict[str, str]:
         **os.environ,
         **model.environment(home),
         "PYTHONPATH": str(REPOSITORY),
+        "PYTHONFAULTHANDLER": "1",
         "JUPYTER_TOKEN": TOKEN,
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "JUPYTER_DATA_DIR": str(home / "data"),

@@ -15,9 +15,10 @@ await pool.close()
 """
 
 from .asking import Answer
+from .asking_once import query
 from .capabilities import Capabilities
 from .cli import CLI, Login, find_cli
-from .conversation import Conversation, query
+from .conversation import Conversation
 from .counting import count_tokens
 from .errors import ClaudeError
 from .events import (
@@ -44,6 +45,7 @@ from .pool import Pool
 from .slots import ENDINGS, WARMTHS
 from .tools import Tool, client_tool, plain_name
 from .turn import Turn
+from .watching import Watcher
 
 __all__ = [
     "ALIASES",
@@ -75,6 +77,7 @@ __all__ = [
     "TurnEnd",
     "TurnStarted",
     "Usage",
+    "Watcher",
     "client_tool",
     "count_tokens",
     "find_cli",

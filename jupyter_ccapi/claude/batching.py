@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .conversation import query
+from .asking_once import query
 from .errors import ClaudeError
 from .events import TurnEnd
 from .history import Content

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,10 +18,11 @@ from .errors import (
     RewindRefused,
     TurnTimeout,
 )
-from .events import Spent, TurnEnd, Usage
+from .events import Event, Spent, TurnEnd, Usage
 from .forking import fork_after, head_before, is_kept, read_messages
-from .history import Content, Message, Session, as_said, settle
+from .history import Content, Message, Session, as_said, is_blank, settle, words_of
 from .options import Options
+from .planning import Plan
 from .pool import Pool
 from .record import Pointer
 from .rewinding import Rewinder
@@ -29,6 +30,7 @@ from .slots import Slot, Wanted
 from .stopping import Stopping
 from .timeline import Timeline
 from .turn import Turn
+from .watching import Watchers
 
 if TYPE_CHECKING:
     from claude_agent_sdk import Message as SDKMessage
@@ -73,6 +75,7 @@ class Conversation:
         self.turns = 0
         self.usage = Usage()
         self.cost_usd = 0.0
+        self.watchers = Watchers()
         self._pool = pool
         self._persist = persist
         self._parks = parks
@@ -102,7 +105,7 @@ class Conversation:
         """
         if self._closed:
             raise ConversationClosed()
-        if _is_blank(content):
+        if is_blank(content):
             # The CLI would answer nothing, or send a text of its own in its place.
             raise InvalidOption("content", "The prompt is empty.")
         options = self.options
@@ -111,6 +114,18 @@ class Conversation:
     def set_model(self, model: str | None) -> None:
         """Answer with another model from the next turn on; None is the CLI's default."""
         self.options = replace(self.options, model=model)
+
+    async def set_permission_mode(self, mode: str) -> None:
+        """Have Claude Code ask as this mode of its says, at once, also in a turn that runs."""
+        changed = {"permission_mode": mode}
+        self.options = replace(self.options, sdk={**self.options.sdk, **changed})
+        process = self._slot.process if self._slot is not None else None
+        if process is None or self._bound_to is None or not process.initialized:
+            return
+        # Where it does not take that live, the next turn has a process of its own.
+        with suppress(ClaudeError):
+            await process.control("set_permission_mode", mode=mode)
+            self._bound_to = replace(self._bound_to, sdk={**self._bound_to.sdk, **changed})
 
     async def interrupt(self) -> None:
         """End the turn that is running, if there is one."""
@@ -135,17 +150,21 @@ class Conversation:
             if self._closed:
                 raise ConversationClosed()
             self._current = turn
+            self.watchers.tell(lambda one: one.begins(turn, content))
             try:
                 end = await self._checkpointed(turn, content, options)
             except BaseException as error:
                 self._let_go()
-                if isinstance(error, ClaudeError) and error.spent is not None:
-                    self._count(error.spent)
+                outcome = turn.outcome_of(error)
+                if isinstance(outcome, ClaudeError) and outcome.spent is not None:
+                    self._count(outcome.spent)
+                self.watchers.tell(lambda one: one.ends(outcome))
                 raise
             finally:
                 self._current = None
             self.turns += 1
             self._count(end)
+            self.watchers.tell(lambda one: one.ends(end))
             return end
 
     async def _checkpointed(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
@@ -154,7 +173,7 @@ class Conversation:
         if timeline is None:
             return await self._answer(turn, content, options)
         await Rewinder(timeline, self).recover()
-        number = await timeline.begin(_words(content), head=self.head)
+        number = await timeline.begin(words_of(content), head=self.head)
         try:
             end = await self._answer(turn, content, options)
         except BaseException:
@@ -234,7 +253,12 @@ class Conversation:
         if self._lock.locked():
             raise RewindRefused("A turn is running in this conversation: stop it first.")
         async with self._lock:
-            return await act(Rewinder(self.timeline, self))
+            rewinds = len(self.timeline.record.rewinds)
+            done = await act(Rewinder(self.timeline, self))
+            more = len(self.timeline.record.rewinds) - rewinds
+            if isinstance(done, Plan) and more:
+                self.watchers.tell(lambda one: one.rewound(done, undo=more < 0))
+            return done
 
     async def fork(self, id: str, number: int | None = None) -> None:
         """Keep a copy of it under another id, as it was just before prompt ``number`` (None: as it
@@ -396,7 +420,13 @@ class Conversation:
         said, reader = self._begin(process, content, options, parks=parks)
         stopping = Stopping(process, self._pool.limits.turn_timeout)
         budget = Budget(process, options.budget_usd, stopping.begin)
-        process.asking.begin(turn._tell, options.cwd or Path.cwd(), stopping.pause)
+
+        def tell(event: Event) -> None:
+            turn._tell(event)
+            self.watchers.tell(lambda one: one.sees(event))
+
+        process.asking.begin(tell, options.cwd or Path.cwd(), stopping.pause)
+        process.hears = self.watchers.hears
         # From here on a cancellation would leave the process in the middle of a turn: an
         # interrupt goes to the CLI.
         turn._stop, turn._asking = stopping.begin, process.asking
@@ -420,7 +450,7 @@ class Conversation:
                         if isinstance(event, TurnEnd):
                             end = event
                         else:
-                            turn._tell(event)
+                            tell(event)
                             turn.note(event)
         except ProcessDied:
             if turn.interrupted or stopping.timed_out or budget.spent:
@@ -432,7 +462,7 @@ class Conversation:
             else:
                 raise
         finally:
-            turn._stop = turn._asking = None
+            turn._stop = turn._asking = process.hears = None
             budget.end()
             process.asking.end()
             stopping.end()
@@ -466,35 +496,3 @@ class Conversation:
         """Give our process up, if we have one."""
         if self._slot is not None:
             self._pool.release(self._slot)
-
-
-def query(
-    pool: Pool,
-    prompt: Content,
-    options: Options | None = None,
-    *,
-    owner: str = "",
-    history: Sequence[Message] = (),
-    parks: bool = True,
-) -> Turn:
-    """Ask once: a turn of a conversation that ends with it and leaves no transcript. Without
-    ``parks`` no process waits for the client's tools: what the turn has cost is told at once.
-    """
-    conversation = Conversation(
-        pool, options, owner=owner, history=history, persist=False, parks=parks
-    )
-    return conversation.send(prompt)
-
-
-def _is_blank(content: Content) -> bool:
-    """Whether there is neither text nor anything else in a prompt."""
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return all(b.get("type") == "text" and not str(b.get("text") or "").strip() for b in blocks)
-
-
-def _words(content: Content) -> str:
-    """What a person has written of a prompt: what goes with it stands before that."""
-    if isinstance(content, str):
-        return content
-    texts = [str(block.get("text")) for block in content if block.get("type") == "text"]
-    return texts[-1] if texts else ""

@@ -195,3 +195,17 @@ def _plain(blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             block["is_error"] = bool(block.get("is_error"))
         plain.append(block)
     return plain
+
+
+def is_blank(content: Content) -> bool:
+    """Whether there is neither text nor anything else in a prompt."""
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return all(b.get("type") == "text" and not str(b.get("text") or "").strip() for b in blocks)
+
+
+def words_of(content: Content) -> str:
+    """What a person has written of a prompt: what goes with it stands before that."""
+    if isinstance(content, str):
+        return content
+    texts = [str(block.get("text")) for block in content if block.get("type") == "text"]
+    return texts[-1] if texts else ""

@@ -52,7 +52,7 @@ class Process:
     ``held`` is what it holds, None where that is in doubt; ``added`` the prompt of its last turn
     and what that has added, None likewise; ``broken_off`` whether it was; ``session_id`` its
     session's name, ``prompt`` its last prompt's, ``model`` what it answers with, ``total`` what it
-    has counted up to now, ``told`` what earlier turns of ours have told of the CLI's turn that goes
+    has counted up to now, ``hears`` is told what it says, ``told`` what earlier turns of ours have told of the CLI's turn that goes
     on.
     """
 
@@ -68,6 +68,7 @@ class Process:
         self.toolbox = Toolbox()
         self.asking = Asking()
         self.bounds = Bounds(transport.control, transport.kill, self.toolbox.gate)
+        self.hears: Callable[[Mapping[str, Any]], None] | None = None
         self._transport = transport
         self._calls = OpenCalls(transport.write, self.toolbox)
         self._parked: Run | None = None
@@ -122,7 +123,7 @@ class Process:
         waits = HookMatcher(matcher=STRUCTURED, hooks=[self._wait_at_gate])
         hooks["PreToolUse"] = [*hooks.get("PreToolUse", ()), waits]
         self._transport.bind(fields)
-        self._transport.intercept(self._calls.take, self.bounds.notice)
+        self._transport.intercept(self._calls.take, self._notice)
         chosen = replace(options, mcp_servers=servers, hooks=hooks)
         if options.permission_prompt_tool_name == ASKS_US:
             asks = options.can_use_tool or self.asking.ask
@@ -149,6 +150,11 @@ class Process:
             if not isinstance(error, Exception):
                 raise
             raise self._not_up(said) from error
+
+    def _notice(self, message: Mapping[str, Any]) -> None:
+        self.bounds.notice(message)
+        if self.hears is not None:
+            self.hears(message)
 
     async def _wait_at_gate(self, *_: Any) -> Any:
         """The CLI may check a structured answer when it may ask the model for another one."""
@@ -200,8 +206,7 @@ class Process:
         """
         with suppress(TimeoutError, CLIConnectionError):
             async with asyncio.timeout(_ANSWER_PATIENCE):
-                answer: dict[str, Any] = await self._transport.control(subtype)
-                return answer
+                return dict(await self._transport.control(subtype))
         return None
 
     async def control(
@@ -212,8 +217,7 @@ class Process:
         """
         try:
             async with asyncio.timeout(patience):
-                answer: dict[str, Any] = await self._transport.control(subtype, **fields)
-                return answer
+                return dict(await self._transport.control(subtype, **fields))
         except ControlRefused:
             raise
         except Exception as error:
@@ -305,16 +309,13 @@ class Process:
         check_model(model)
         messages = [one.message for one in self.held or ()]
         await self.hold(())
-        await self._set_model(model)
-        await self.hold(messages)
-
-    async def _set_model(self, model: str | None) -> None:
         try:
             async with asyncio.timeout(_ANSWER_PATIENCE):
                 await self._connected.set_model(model)
         except Exception as error:
             raise await self._died() from error
         self.model = model
+        await self.hold(messages)
 
     async def set_max_tokens(self, most: int | None) -> None:
         """Have the model write at most so many tokens at once from now on; None: the CLI's own
@@ -361,8 +362,7 @@ class Process:
         assert results is not None
         self._parked, run.recorder.waiting = None, []
         run.recorder.calls = self.toolbox.client_calls()
-        send = lambda: self._calls.answer(results)  # noqa: E731
-        return self._go_on(run, send, parks=parks, guarded=guarded)
+        return self._go_on(run, lambda: self._calls.answer(results), parks=parks, guarded=guarded)
 
     @property
     def waiting_for(self) -> Collection[str]:

@@ -148,20 +148,28 @@ class Turn:
         """Interrupt the turn unless it is over."""
         await self.interrupt()
 
+    def outcome_of(self, error: BaseException) -> TurnEnd | ClaudeError:
+        """How a turn ends in which this was raised."""
+        match error:
+            case asyncio.CancelledError():
+                return _interrupted() if self.interrupted else ConversationClosed()
+            case ClaudeError():
+                return error
+        return TurnFailed(
+            "The turn failed inside jupyter_ccapi; the log of the server or kernel says more."
+        )
+
     def _settle(self, task: "asyncio.Task[TurnEnd]") -> None:
         """Say how the turn ended."""
         outcome: TurnEnd | ClaudeError
         if task.cancelled():
-            outcome = _interrupted() if self.interrupted else ConversationClosed()
+            outcome = self.outcome_of(asyncio.CancelledError())
         elif (error := task.exception()) is None:
             outcome = task.result()
-        elif isinstance(error, ClaudeError):
-            outcome = error
         else:
-            logger.error("A turn failed in a way that nobody foresaw", exc_info=error)
-            outcome = TurnFailed(
-                "The turn failed inside jupyter_ccapi; the log of the server or kernel says more."
-            )
+            outcome = self.outcome_of(error)
+            if outcome is not error:
+                logger.error("A turn failed in a way that nobody foresaw", exc_info=error)
         if isinstance(outcome, TurnEnd):
             self.end = outcome
             self._tell(outcome)

@@ -132,7 +132,7 @@ def test_no_cli_outlives_its_server(
         below = psutil.Process(server.process.pid).children(recursive=True)
         assert len(server.clis()) == 1
         server.process.send_signal(ending)
-        server.process.wait(30)
+        server.wait_ended()
         assert gone(below)
         client.join(30)
     model.wait_for(lambda request: request.closed_early, 5)
