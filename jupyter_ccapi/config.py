@@ -200,6 +200,28 @@ class ServerOptions(CoreOptions):
         help="""What one agent request may spend at the most, in USD; 0 sets no bound.""",
     ).tag(config=True)
 
+    max_sessions = Int(
+        200,
+        min=1,
+        help="""How many sessions may be open at once, those included that nobody looks at; one
+        more is refused with 429.""",
+    ).tag(config=True)
+
+    session_idle_timeout = Float(
+        3600.0,
+        min=0.0,
+        help="""Seconds after which a session is closed that nobody watches and in which nothing
+        runs, unless it is pinned; it can be resumed. 0: never.""",
+    ).tag(config=True)
+
+    keys_may_approve = Bool(
+        False,
+        help="""Whether whoever has an API key may allow in a session what Claude asks for. Off,
+        they can only deny, and the server's owner allows. On, a key is worth as much as an account
+        on this machine: with it Claude can be had to do anything that this server's user may
+        do.""",
+    ).tag(config=True)
+
     cors_origins = List(
         trait=Unicode(),
         help="""Web pages that may use these routes from a browser: origins such as

@@ -34,7 +34,7 @@ def binding_of(options: Options, *, persist: bool) -> Binding | None:
         return None
     profile: list[Any] = [options.mode, str(options.cwd), options.effort, persist]
     allowed = allowed_tools(options.tools) if options.mode == "agent" and options.tools else None
-    profile += [options.asks, allowed, dict(options.sdk)]
+    profile += [options.asks, allowed, dict(options.sdk), options.arguments]
     tools = [tool.definition() for tool in options.tools]
     try:
         return Binding(

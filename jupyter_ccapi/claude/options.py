@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .arguments import check_arguments
 from .errors import InvalidOption
 from .tools import SERVER, Tool, client_tool
 
 if TYPE_CHECKING:
-    from claude_agent_sdk import ClaudeAgentOptions
+    from .transport import CLIOptions
 
 #: ``chat`` has no tools and reads no settings; ``agent`` is Claude Code in a folder.
 Mode = Literal["chat", "agent"]
@@ -26,6 +27,9 @@ _SERVER_SECRETS = (
     "JPY_COOKIE_SECRET",
     "CONFIGPROXY_AUTH_TOKEN",
 )
+
+#: What Claude Code does without asking: the SDK's ``PermissionMode`` (that is slow to import).
+PERMISSION_MODES = ("default", "acceptEdits", "plan", "dontAsk", "auto", "bypassPermissions")
 
 #: How hard the model may think.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -69,7 +73,8 @@ class Options:
     denied. ``budget_usd`` is where a turn is ended, by what it has cost until then: the model's
     message under way is still paid for. ``sdk`` holds any further
     option of ``ClaudeAgentOptions``, by its own name; it wins over what the mode sets, ``env``,
-    ``extra_args`` and ``mcp_servers`` entry by entry, and adds to ``allowed_tools``.
+    ``extra_args`` and ``mcp_servers`` entry by entry, and adds to ``allowed_tools``. ``arguments``
+    are words that a person adds at the end of the CLI's command line.
     """
 
     mode: Mode = "chat"
@@ -83,6 +88,7 @@ class Options:
     asks: bool = False
     budget_usd: float | None = None
     sdk: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -94,13 +100,15 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in dropped}
 
 
-def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
+def to_sdk(options: Options, *, cli_path: Path) -> "CLIOptions":
     """Turn our options into the SDK's.
 
     Raises ``InvalidOption`` for a name that the SDK does not know or that is not the caller's to
     set, and for a value that the CLI could not take.
     """
     from claude_agent_sdk import ClaudeAgentOptions
+
+    from .transport import CLIOptions
 
     _check(options, set(ClaudeAgentOptions.__dataclass_fields__))
     chosen: dict[str, Any] = {
@@ -129,7 +137,7 @@ def to_sdk(options: Options, *, cli_path: Path) -> "ClaudeAgentOptions":
         chosen["permission_prompt_tool_name"] = ASKS_US
     for name, value in options.sdk.items():
         chosen[name] = _joined(name, chosen.get(name), value)
-    return ClaudeAgentOptions(**chosen)
+    return CLIOptions(**chosen, arguments=options.arguments)
 
 
 def is_rule(rule: str) -> bool:
@@ -176,6 +184,7 @@ def _check(options: Options, known: set[str]) -> None:
                     "that and a pattern in parentheses, without parentheses in the pattern.",
                 )
     check_model(options.model)
+    check_arguments(options.arguments)
     if options.effort is not None and options.effort not in EFFORTS:
         raise InvalidOption(
             "effort", f"The effort {options.effort!r} is not one of {', '.join(EFFORTS)}."

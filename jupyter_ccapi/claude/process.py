@@ -52,8 +52,8 @@ class Process:
     ``held`` is what it holds, None where that is in doubt; ``added`` the prompt of its last turn
     and what that has added, None likewise; ``broken_off`` whether it was; ``session_id`` its
     session's name, ``prompt`` its last prompt's, ``model`` what it answers with, ``total`` what it
-    has counted up to now, ``hears`` is told what it says, ``told`` what earlier turns of ours have told of the CLI's turn that goes
-    on.
+    has counted up to now, ``told`` what earlier turns of ours have told of the CLI's turn that goes
+    on; ``hears`` is told what it says.
     """
 
     def __init__(self, transport: CLITransport, session_id: str) -> None:

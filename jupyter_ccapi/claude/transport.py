@@ -13,6 +13,7 @@ import os
 from asyncio.subprocess import PIPE, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -43,6 +44,13 @@ _EXIT_GRACE = 2.0
 # What a CLI has said by its end is read in no time, unless something that it started still holds
 # its pipes: that is not waited for.
 _PIPE_GRACE = 0.5
+
+
+@dataclass
+class CLIOptions(ClaudeAgentOptions):
+    """The SDK's options, and words at the end of the CLI's command line."""
+
+    arguments: tuple[str, ...] = ()
 
 
 class _Watched(SubprocessStreamProtocol):
@@ -117,6 +125,7 @@ class CLITransport(Transport):
         if self._process is not None:
             return
         command = SubprocessCLITransport(prompt="", options=self._options)._build_command()
+        command += getattr(self._options, "arguments", ())
         loop = asyncio.get_running_loop()
         try:
             pipes, protocol = await loop.subprocess_exec(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_ccapi.claude.errors import InvalidOption
-from jupyter_ccapi.claude.options import to_sdk
+from jupyter_ccapi.claude.options import PERMISSION_MODES, to_sdk
 
 from .callbacks import at_home
-from .command_table import MODES, PERMISSIONS
+from .command_table import MODES
 from .home_loop import HomeLoop
 from .schemas import Schema, read_schema
 from .settings import ForThisCell, Settings, to_options
@@ -85,7 +85,7 @@ def check(settings: Settings, cell: ForThisCell) -> None:
     """Raise `InvalidOption` for what Claude Code could not be started with."""
     for name, value, known in (
         ("mode", settings.mode, MODES),
-        ("permission_mode", settings.permission, (None, *PERMISSIONS)),
+        ("permission_mode", settings.permission, (None, *PERMISSION_MODES)),
     ):
         if value not in known:
             names = ", ".join(one for one in known if one is not None)

@@ -37,6 +37,8 @@ from .views import NotebookView
 if TYPE_CHECKING:
     from ipywidgets import Widget  # type: ignore[import-untyped, unused-ignore]
 
+    from .sharing import Shared
+
 
 class Claude:
     """A conversation with Claude Code, in a notebook or any Python program.
@@ -245,6 +247,13 @@ class Claude:
         dialog = self._dialog
         copy = self._desk.copy(dialog, uuid4().hex[:8], checkpoint)
         return Claude(copy.name)
+
+    def share(self) -> "Shared":
+        """Publish the conversation on the notebook's server: whoever may use that can watch it,
+        send prompts, answer permission requests and rewind it, over WebSocket. What comes back says
+        where, and ends it with `stop()`.
+        """
+        return self._dialog.share()
 
     def on_change(self, call: Callable[[], None]) -> Callable[[], None]:
         """Have this called after each turn and rewind; returns what ends that."""

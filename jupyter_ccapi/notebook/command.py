@@ -35,6 +35,7 @@ class Asked:
     variables: tuple[str, ...] = ()
     format: bool = False
     system: str | None = None
+    share: bool = False
     schema: str | None = None
     out: str | None = None
     effort: str | None = None

@@ -11,13 +11,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jupyter_ccapi.claude.options import EFFORTS
+from jupyter_ccapi.claude.options import EFFORTS, PERMISSION_MODES
 
 from .usage import Command, Option, one_of
 
 MODES = ("chat", "agent")
-#: claude-agent-sdk's PermissionMode. The SDK itself is slow to import.
-PERMISSIONS = ("default", "acceptEdits", "plan", "dontAsk", "auto", "bypassPermissions")
 
 #: `Asked.resume` without an ID: the notebook's last conversation.
 LAST = ""
@@ -168,11 +166,11 @@ _LASTING = (
     ),
     Option(
         ("-p", "--permission"),
-        f"what is done without asking: {', '.join(PERMISSIONS)}",
+        f"what is done without asking: {', '.join(PERMISSION_MODES)}",
         "MODE",
         _STAYS,
-        one_of(PERMISSIONS),
-        choices=PERMISSIONS,
+        one_of(PERMISSION_MODES),
+        choices=PERMISSION_MODES,
     ),
     Option(
         ("--tools",),
@@ -197,6 +195,12 @@ _LASTING = (
         "TEXT",
         _STAYS,
         text,
+    ),
+    Option(
+        ("--share",),
+        "publish it on the notebook's server: who may use that can watch it over WebSocket, send "
+        "prompts, answer permission requests and rewind it",
+        group=_STAYS,
     ),
 )
 _PASSING = (

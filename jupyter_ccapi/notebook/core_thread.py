@@ -8,7 +8,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from jupyter_ccapi.claude import ClaudeError
@@ -42,6 +42,10 @@ class CoreThread:
                 "start it anew (multiprocessing's spawn), and make a Claude of its own there."
             )
         return asyncio.run_coroutine_threadsafe(coroutine, self._started())
+
+    def call(self, call: Callable[[], object]) -> None:
+        """Have this called on the thread's loop, soon."""
+        self._started().call_soon_threadsafe(call)
 
     def stop(self) -> None:
         """Cancel what still runs and end the thread. A coroutine submitted later starts it anew."""

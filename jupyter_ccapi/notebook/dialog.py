@@ -2,12 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_ccapi.claude import ClaudeError, Conversation, Event, Tool, Turn, TurnEnd, Usage
+from jupyter_ccapi.claude import (
+    ClaudeError,
+    Conversation,
+    Event,
+    Options,
+    Tool,
+    Turn,
+    TurnEnd,
+    Usage,
+)
 from jupyter_ccapi.claude.history import Content, Message
 from jupyter_ccapi.claude.record import Checkpoint
 from jupyter_ccapi.claude.rewinding import Rewinder
@@ -19,6 +29,7 @@ from .settings import ForThisCell, Settings, to_options
 
 if TYPE_CHECKING:
     from .desk import Desk
+    from .sharing import Shared, Sharing
 
 T = TypeVar("T")
 
@@ -45,6 +56,7 @@ class Dialog:
         self._timeline: Timeline | None = None
         self._conversation: Conversation | None = None
         self._opening = asyncio.Lock()
+        self._sharing: Sharing | None = None
         self._adopted: dict[str, object] | None = None
         self._listeners: list[Callable[[], None]] = []
 
@@ -63,13 +75,7 @@ class Dialog:
 
         async def send() -> Turn:
             conversation = await self._opened()
-            assert self._timeline is not None
-            if settings.mode == "agent" and self._timeline.workspace != Path(settings.cwd):
-                await asyncio.to_thread(self._timeline.work_in, Path(settings.cwd))
-            conversation.options = to_options(
-                settings, cell, self.tools, own_checkpoints=await self._timeline.refused()
-            )
-            self._timeline.record.about = self._about(settings)
+            conversation.options = await self._options(settings, cell)
             return conversation.send(content)
 
         self.live = LiveTurn(self._desk.core, send)
@@ -159,6 +165,26 @@ class Dialog:
 
         self._desk.wait(copy())
 
+    def share(self) -> "Shared":
+        """Publish it on the notebook's server, for clients to watch, approve and rewind; where it
+        is shared. Blocks. Raises `ClaudeError`.
+        """
+        from .sharing import Shared
+
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ClaudeError("Share a conversation from a cell of a notebook.") from None
+        # What clients have Claude run in the kernel runs for whoever asks here, now.
+        self._desk.home.enter()
+        sharing = self._desk.wait(self._share(loop))
+
+        def stop() -> None:
+            if self._desk.core.running:
+                self._desk.core.call(sharing.stop)
+
+        return Shared(sharing.session_id, sharing.url, stop)
+
     def adopt(self, session: str) -> None:
         """Go on with a session that Claude Code itself has kept."""
         self._adopted = {"session": session, "answered": True}
@@ -173,6 +199,8 @@ class Dialog:
         loop.
         """
         async with self._opening:
+            if self._sharing is not None:
+                self._sharing.stop()
             if self._conversation is not None:
                 await self._conversation.close()
             if self._timeline is not None:
@@ -200,6 +228,47 @@ class Dialog:
                     timeline=self._timeline,
                 )
         return self._conversation
+
+    async def _share(self, loop: asyncio.AbstractEventLoop) -> "Sharing":
+        from .sharing import Sharing
+
+        if self._sharing is not None and not self._sharing.over:
+            return self._sharing
+        conversation = await self._opened()
+
+        def changed(event: Mapping[str, Any]) -> None:
+            if event["type"] in ("rewound", "result"):
+                with suppress(RuntimeError):  # the kernel's loop is closed: nobody watches
+                    loop.call_soon_threadsafe(self.tell)
+
+        notebook = self._desk.notebook
+        self._sharing = await Sharing.begin(
+            conversation,
+            {"name": self.name},
+            changed=changed,
+            options=self._for_a_client,
+            change=self._changed_by_a_client,
+            protected=lambda: [notebook] if notebook is not None else [],
+        )
+        return self._sharing
+
+    async def _for_a_client(self) -> Options:
+        """What a prompt runs with that comes from elsewhere."""
+        settings = self.settings
+        budget = self._desk.options.budget_usd if settings.mode == "agent" else 0.0
+        return await self._options(settings, ForThisCell(budget=budget or None))
+
+    def _changed_by_a_client(self, given: Mapping[str, Any]) -> None:
+        names = {"model": "model", "permission_mode": "permission"}
+        self.change(**{names[name]: value for name, value in given.items()})
+
+    async def _options(self, settings: Settings, cell: ForThisCell) -> Options:
+        assert self._timeline is not None
+        if settings.mode == "agent" and self._timeline.workspace != Path(settings.cwd):
+            await asyncio.to_thread(self._timeline.work_in, Path(settings.cwd))
+        self._timeline.record.about = self._about(settings)
+        own = await self._timeline.refused()
+        return to_options(settings, cell, self.tools, own_checkpoints=own)
 
     def _about(self, settings: Settings) -> dict[str, object]:
         return {

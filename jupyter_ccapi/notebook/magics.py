@@ -186,6 +186,9 @@ class ClaudeMagics(NotebookOptions, Magics):
                 dialog = dialog_for(asked, self._desk, model or self.model or None, command)
             except ClaudeError as error:
                 raise command.error(str(error)) from None
+            if asked.share:
+                shared = self._said(dialog.share)
+                show(shared._repr_mimebundle_())
             cell = for_this_cell(asked, schema, self.budget_usd, dialog.settings)
             end = await self._followed(dialog, content, cell, asked)
         answer = Answer.of(end, schema.make if schema else None)

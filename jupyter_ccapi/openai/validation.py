@@ -72,8 +72,12 @@ def _validator(schema: str) -> Draft202012Validator:
 
 @cache
 def _schema(name: str) -> Any:
-    """The schema of a route's body, with the fields of our own that all of them have."""
+    """The schema of a route's body, with the fields of our own that all have which are not ours
+    alone: those name all their fields.
+    """
     schema, ours = _read(name), _read("extensions")
+    if schema.get("additionalProperties") is False:
+        return schema
     return {**schema, "properties": {**ours["properties"], **schema["properties"]}}
 
 

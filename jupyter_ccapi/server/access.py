@@ -123,3 +123,10 @@ def check_model(key: Key | None, requested_name: str | None) -> None:
     asked = f"use the model {requested_name!r}" if requested_name else "leave the model out"
     said = f"The API key {key.name!r} may not {asked}; it is for {', '.join(key.models) or 'none'}."
     raise APIError(403, said, code="model_not_allowed", param="model")
+
+
+def is_limited(key: Key) -> bool:
+    """Whether a key is for certain models, or for so much money. What happens in a session is not
+    one client's alone to spend, nor is its model.
+    """
+    return key.models is not None or key.budget_usd is not None

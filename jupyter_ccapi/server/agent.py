@@ -50,13 +50,7 @@ class AgentRules:
     def options(self, wish: AgentWish) -> tuple[Path, dict[str, Any]]:
         """The folder of an agent, and its options of the SDK. Raises ``APIError`` 403."""
         options = self._options
-        mode = wish.permission_mode or "default"
-        if mode not in options.agent_permission_modes:
-            raise _forbidden(
-                "ccapi.permission_mode",
-                f"The permission mode {mode!r} is not allowed here",
-                "agent_permission_modes",
-            )
+        mode = self.permission_mode(wish.permission_mode)
         tools = wish.allowed_tools if wish.allowed_tools is not None else ()
         for tool in tools:
             if tool not in options.agent_allowed_tools:
@@ -71,6 +65,17 @@ class AgentRules:
         if (budget := self._budget(wish)) is not None:
             chosen["max_budget_usd"] = budget
         return self._cwd(wish.cwd), chosen
+
+    def permission_mode(self, asked: str | None) -> str:
+        """The mode of an agent that asks for this one. Raises ``APIError`` 403."""
+        mode = asked or "default"
+        if mode not in self._options.agent_permission_modes:
+            raise _forbidden(
+                "ccapi.permission_mode",
+                f"The permission mode {mode!r} is not allowed here",
+                "agent_permission_modes",
+            )
+        return mode
 
     def may_change_files(self, chosen: Mapping[str, Any]) -> bool:
         """Whether an agent with these options of the SDK may: it asks nobody, and reads no

@@ -8,8 +8,11 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from traitlets import TraitError, default
 
+from jupyter_ccapi.bridge.runtime import ServerAddress
+
 from .._version import __version__
 from ..config import ServerOptions, data_folder
+from .announcing import announce
 from .gateway import Gateway
 from .principal import identify_for_this_server
 from .routes import default_handlers
@@ -51,6 +54,10 @@ class CCApiApp(ServerOptions, ExtensionApp):
             "jupyter_ccapi.server.keys_command.KeyApp",
             "Make, list and revoke keys for the API.",
         ),
+        "relay": (
+            "jupyter_ccapi.server.relay_command.RelayApp",
+            "Run Claude Code here for a session on a server.",
+        ),
     }
     load_other_extensions = False
     serverapp_class = StandaloneServer
@@ -60,13 +67,19 @@ class CCApiApp(ServerOptions, ExtensionApp):
         return False
 
     gateway: Gateway
+    _address: ServerAddress | None = None
 
     def initialize_settings(self) -> None:
         """Build the core; nothing is started before the first request."""
         self._refuse_unknown_options()
         assert self.serverapp is not None
         root = Path(self.serverapp.root_dir)
-        self.gateway = Gateway(self, folder=data_folder(), root=root)
+        self.gateway = Gateway(
+            self,
+            folder=data_folder(),
+            root=root,
+            activity=self.settings["last_activity_times"],
+        )
         self.settings["ccapi_gateway"] = self.gateway
         self.settings["ccapi_verify_key"] = self.gateway.verify_key
         self.settings["ccapi_cors_origins"] = self.cors_origins
@@ -92,17 +105,22 @@ class CCApiApp(ServerOptions, ExtensionApp):
         )
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
-        """Alone, this server is there for nothing else: make ready what the first request needs."""
+        """Tell kernels where it is. Alone, this server is there for nothing else: make ready what
+        the first request needs.
+        """
+        self._address = announce(serverapp, self.url_prefix, self.gateway.kernel_secret)
         if isinstance(serverapp, StandaloneServer):
             self.gateway.preload()
 
     def current_activity(self) -> dict[str, int] | None:
         """Turns that run, so that a server is not shut down for idleness under them."""
-        busy = self.gateway.pool.count("busy") if self._is_built else 0
-        return {"turns": busy} if busy else None
+        turns = self.gateway.turns if self._is_built else 0
+        return {"turns": turns} if turns else None
 
     async def stop_extension(self) -> None:
         """End all Claude Code processes with the server."""
+        if self._address is not None:
+            self._address.remove()
         if self._is_built:
             await self.gateway.close()
 

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import secrets
+from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from jupyter_ccapi.store import Key, Store, StoreError
 
 from .._version import __version__
 from .access import check_model
+from .activity import Activity
 from .agent import AgentRules
 from .answering import Answering
 from .conversations import Conversations
@@ -39,6 +43,8 @@ from .idempotency import Recordings
 from .images import ImageLoader
 from .principal import Principal, owner_of_this_server
 from .rewinds import Rewinds
+from .session_settings import SessionRules
+from .sessions import Sessions
 from .stats import Stats
 from .threads import Thread, Threads
 from .timelines import Timelines
@@ -49,10 +55,18 @@ logger = logging.getLogger(__name__)
 class Gateway:
     """The core of one server, as its options set it up. In ``folder`` it keeps what it found out
     about the CLI, its conversations and their checkpoints, and a place of their own where chat
-    processes stand; ``root`` is the folder that the server shows its users.
+    processes stand; ``root`` is the folder that the server shows its users. ``activity`` are
+    the times at which Jupyter's extensions were last active, by their names.
     """
 
-    def __init__(self, options: ServerOptions, *, folder: Path, root: Path) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        *,
+        folder: Path,
+        root: Path,
+        activity: MutableMapping[str, datetime],
+    ) -> None:
         self._options = options
         self._chat_folder = folder / "chat"
         self.keep_alive = options.keep_alive
@@ -87,6 +101,23 @@ class Gateway:
         self.recordings = Recordings()
         self._opening: asyncio.Task[None] | None = None
         self.stats = Stats(self.pool, __version__)
+        self._activity = Activity(activity, lambda: self.turns > 0)
+        #: What kernels of this machine show that bring their conversations here.
+        self.kernel_secret = secrets.token_urlsafe(32)
+        self.sessions = Sessions(
+            options,
+            self.store,
+            self.pool,
+            SessionRules(self.rules, self._model, options.cli_environment),
+            folder,
+            kernel_secret=self.kernel_secret,
+            acted=self._activity.note,
+        )
+
+    @property
+    def turns(self) -> int:
+        """How many turns run, at the least; those that wait for a person do not."""
+        return self.stats.running + self.sessions.running
 
     def preload(self) -> None:
         """Make ready what the first request would wait for, short of starting a process."""
@@ -98,6 +129,7 @@ class Gateway:
         try:
             await self.store.open()
             await self.threads.expire()
+            await self.sessions.expire()
         except StoreError as error:
             # Chats can do without; what needs it says so again.
             logger.warning("Nothing can be kept: %s", error)
@@ -112,6 +144,7 @@ class Gateway:
 
         Raises ``APIError`` and ``ClaudeError``.
         """
+        self._activity.note()
         async with AsyncExitStack() as held:
             thread = await held.enter_async_context(self.threads.thread(request, who.id))
             forced = Forced.by(request)
@@ -218,6 +251,8 @@ class Gateway:
 
     async def close(self) -> None:
         """End all processes, and keep what is still to be kept."""
+        self._activity.close()
+        await self.sessions.close()
         await self.pool.close()
         await self.threads.close()
         if self._opening is not None:

@@ -1,6 +1,5 @@
 """``jupyter ccapi key``: making, listing and taking back the keys of this server's API."""
 
-import asyncio
 import math
 import re
 import sys
@@ -12,12 +11,13 @@ from datetime import time as time_of_day
 from textwrap import dedent
 
 from jupyter_core.application import JupyterApp
-from traitlets import TraitError, Unicode
+from traitlets import Unicode
 
 from .._version import __version__
 from ..config import data_folder
 from ..store import Key, NoSuchKey, Store, StoreError
 from .app import CCApiApp
+from .command import Command, WrongUse
 from .gateway import store_of
 from .principal import owner_of_this_server
 
@@ -25,48 +25,13 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 _HEADINGS = ("NAME", "KEY", "STATE", "MODELS", "SPENT", "EXPIRES", "LAST USED")
 
 
-class WrongUse(Exception):
-    """The command was given something that it cannot use; the message says what to give."""
+class _KeyCommand(Command):
+    """What the commands share: the server's store, and the name of a key."""
 
-
-class _KeyCommand(JupyterApp):
-    """What the commands share: the server's configuration, its store, and errors as sentences."""
-
-    version = __version__
-    config_file_name = "jupyter_ccapi_config"
-    classes = [CCApiApp]
-    flags = {}
     aliases = {"database-url": "CCApiApp.database_url", "config": "JupyterApp.config_file"}
 
-    def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
-        """Read what the server would read."""
-        own = self.config_file_name
-        for name in ("jupyter_server_config", own):
-            self.config_file_name = name
-            super().load_config_file(suppress_errors)
-
-    def start(self) -> None:
-        """Do what is asked; exit with 1 if it cannot be done, with 2 if it was asked wrongly."""
-        super().start()
-        try:
-            self._refuse_unknown_options()
-            asyncio.run(self._run())
-        except WrongUse as error:
-            self._fail(error, 2)
-        except (StoreError, TraitError) as error:
-            self._fail(error, 1)
-
-    def _refuse_unknown_options(self) -> None:
-        """A misspelt --expires that is merely warned of would leave a key that never ends."""
-        classes = {one.__name__: one for one in self._classes_inc_parents()}
-        asked = {**self.cli_config, "CCApiApp": self.config.get("CCApiApp", {})}
-        for name, options in asked.items():
-            if name not in classes:
-                raise WrongUse(f"There is no option --{name}: see `{self.name} --help`.")
-            for option in set(options) - set(classes[name].class_trait_names(config=True)):
-                raise WrongUse(f"There is no option {name}.{option}: see `{self.name} --help-all`.")
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Do it with the server's store."""
         store = store_of(CCApiApp(config=self.config), data_folder())
         try:
             await self.work(store)
@@ -85,10 +50,6 @@ class _KeyCommand(JupyterApp):
                 problem += f", not {len(self.extra_args)} arguments ({' '.join(self.extra_args)})"
             raise WrongUse(f"{problem}: {self.description.splitlines()[0]}")
         return str(self.extra_args[0])
-
-    def _fail(self, error: Exception, status: int) -> None:
-        print(error, file=sys.stderr)
-        self.exit(status)
 
 
 class CreateKeyApp(_KeyCommand):

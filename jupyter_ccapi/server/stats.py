@@ -38,13 +38,14 @@ _WINDOW = 1000
 
 class Stats:
     """The figures of one server since its start; latencies over its last 1000 requests, in
-    milliseconds.
+    milliseconds. ``running`` are the requests that have no answer yet.
     """
 
     def __init__(self, pool: Pool, version: str) -> None:
         self._pool = pool
         self._version = version
         self._began = time.monotonic()
+        self.running = 0
         self._outcomes: Counter[str] = Counter()
         self._usage = Usage()
         self._cost = 0.0
@@ -56,6 +57,7 @@ class Stats:
 
     def begin(self, route: str) -> "Record":
         """Count a request from now on."""
+        self.running += 1
         return Record(self, route)
 
     def report(self) -> dict[str, Any]:
@@ -100,6 +102,7 @@ class Stats:
 
     def _finish(self, record: "Record", outcome: str, end: TurnEnd | None) -> None:
         now = time.monotonic()
+        self.running -= 1
         self._outcomes[outcome] += 1
         if record.turn is not None and record.turn.warmth is not None:
             _WARMTH.labels(record.turn.warmth).inc()

@@ -1,4 +1,4 @@
-"""What outlives a process: conversations, responses, keys, and who may go on with what.
+"""What outlives a process: conversations, sessions, responses, keys, and who may go on with what.
 
 Everything is in one database: a SQLite file that several processes may use at once, or PostgreSQL,
 which several machines may. ``Store`` is the door. Importing this costs next to nothing, making a
@@ -18,6 +18,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .leases import Lease
+from .sessions import StoredSession
 from .store import Store
 from .values import Conversation, Key, Page, Response, StoredMessage
 
@@ -39,4 +40,5 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "StoredMessage",
+    "StoredSession",
 ]

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -23,7 +25,7 @@ from sqlalchemy import (
 
 #: The newest step in ``migrations/versions``, so that opening a database that is up to date needs
 #: no Alembic.
-HEAD = "0002"
+HEAD = "0003"
 
 # SQLite gives rows a number by itself in a column of exactly the type INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
@@ -146,6 +148,34 @@ _tickets = Table(
     sqlite_autoincrement=True,  # no number comes twice, or one could take another's for its own
 )
 
+_sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("settings", _Json, nullable=False),
+    Column("last_event_id", BigInteger, nullable=False),
+    Column("closed", Boolean, nullable=False),
+    Index(None, "owner", "created_at", "id"),
+)
+
+_session_events = Table(
+    "session_events",
+    metadata,
+    Column(
+        "session_id",
+        String,
+        ForeignKey("sessions.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("event_id", BigInteger, primary_key=True, autoincrement=False),
+    # JSON in UTF-8. Bytes, so that what was told once is told again as it was, and is not parsed
+    # in between.
+    Column("body", LargeBinary, nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
@@ -158,8 +188,18 @@ class Tables:
     response_items: Table
     keys: Table
     tickets: Table
+    sessions: Table
+    session_events: Table
 
 
 TABLES = Tables(
-    _conversations, _transcripts, _entries, _responses, _response_items, _keys, _tickets
+    conversations=_conversations,
+    transcripts=_transcripts,
+    entries=_entries,
+    responses=_responses,
+    response_items=_response_items,
+    keys=_keys,
+    tickets=_tickets,
+    sessions=_sessions,
+    session_events=_session_events,
 )

@@ -8,6 +8,7 @@ from .database import Database
 from .keys import Keys
 from .leases import Leases
 from .responses import Responses
+from .sessions import Sessions
 from .transcripts import Transcripts
 
 _FILE = "ccapi.db"
@@ -30,6 +31,7 @@ class Store:
         self.keys = Keys(self._database)
         self.leases = Leases(self._database, ttl=lease_ttl)
         self.transcripts = Transcripts(self._database)
+        self.sessions = Sessions(self._database)
 
     @classmethod
     def in_folder(cls, path: Path) -> "Store":

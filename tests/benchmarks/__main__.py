@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from tests.benchmarks import core, gateway, load, snapshots
+from tests.benchmarks import audience, core, gateway, load, snapshots
 from tests.benchmarks.measuring import Figure
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import Others, Report, machine, table, write_json
@@ -34,8 +34,11 @@ GROUPS: dict[str, Measure] = {
     "i": lambda setting, _: core.memory(setting),
     "j": lambda setting, _: core.interrupts(setting),
     "k": lambda setting, _: snapshots.turns(setting),
+    "l": lambda setting, _: audience.one_session(setting),
+    "m": lambda setting, _: audience.many_sessions(setting),
+    "n": lambda setting, _: audience.replays(setting),
 }
-LETTERS = "abcdefghijk"
+LETTERS = "abcdefghijklmn"
 COMPARED_WITH = {"c": "a", "f": "a", "d": "b", "e": "b"}
 
 # Seconds that one group may take; then it hangs.
@@ -108,7 +111,7 @@ def _letters(text: str) -> str:
     letters = text.replace(",", "").replace(" ", "").lower()
     if unknown := set(letters) - set(LETTERS):
         raise argparse.ArgumentTypeError(
-            f"there is no measurement {', '.join(sorted(unknown))}: they are a to k"
+            f"there is no measurement {', '.join(sorted(unknown))}: they are a to n"
         )
     return letters
 

@@ -71,6 +71,7 @@ class Sizes:
     long_life: int = 500
     interrupts: int = 40
     snapshot_turns: int = 40
+    audience_seconds: float = 10.0
 
 
 #: Only to see that everything runs.
@@ -86,6 +87,7 @@ QUICK = Sizes(
     long_life=40,
     interrupts=5,
     snapshot_turns=3,
+    audience_seconds=2.0,
 )
 
 

@@ -76,6 +76,14 @@ def _within_100_ms(key: str, figures: Figures) -> _Outcome:
     return 100.0, f"{figures[key].p95:.0f} ms", figures[key].p95 <= 100
 
 
+def _within_20_ms(key: str, figures: Figures) -> _Outcome:
+    return 20.0, f"{figures[key].p95:.1f} ms", figures[key].p95 <= 20
+
+
+def _within_a_second(key: str, figures: Figures) -> _Outcome:
+    return 1000.0, f"{figures[key].p95:.0f} ms", figures[key].p95 <= 1000
+
+
 def _usually_within_100_ms(key: str, figures: Figures) -> _Outcome:
     return 100.0, f"{figures[key].p50:.0f} ms", figures[key].p50 <= 100
 
@@ -89,4 +97,8 @@ _TARGETS = {
     "h": _Target(">= 7 x cold starts", ("h.cold",), _times_cold),
     "j": _Target("p95 <= 100 ms", (), _within_100_ms),
     "k": _Target("p50 <= 100 ms", (), _usually_within_100_ms),
+    "l": _Target("p95 <= 20 ms", (), _within_20_ms),
+    "m": _Target("p95 <= 20 ms", (), _within_20_ms),
+    "n": _Target("p95 <= 1 s", (), _within_a_second),
+    "n.pieces": _Target("p95 <= 1 s", (), _within_a_second),
 }

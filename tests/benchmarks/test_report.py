@@ -124,6 +124,20 @@ def test_the_snapshots_of_a_turn_cost_at_most_100_ms(p50: float, met: bool) -> N
     assert verdict(spread("k", p50, 300)).met is met
 
 
+@pytest.mark.parametrize("key", ["l", "m"])
+@pytest.mark.parametrize(("p95", "met"), [(20, True), (20.5, False)])
+def test_clients_are_told_within_20_ms(key: str, p95: float, met: bool) -> None:
+    """After the session's log, however many there are."""
+    assert verdict(spread(key, 3, p95)).met is met
+
+
+@pytest.mark.parametrize("key", ["n", "n.pieces"])
+@pytest.mark.parametrize(("p95", "met"), [(1000, True), (1001, False)])
+def test_who_joins_is_told_all_within_a_second(key: str, p95: float, met: bool) -> None:
+    """Whatever of it is in memory."""
+    assert verdict(spread(key, 300, p95)).met is met
+
+
 def test_without_what_it_is_compared_with_a_figure_is_not_judged() -> None:
     """Neither met nor missed."""
     assert verdict(spread("c", 30, 40)).met is None

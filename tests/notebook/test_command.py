@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
+from jupyter_ccapi.claude.options import PERMISSION_MODES
 from jupyter_ccapi.notebook.command import (
     Asked,
     ExportAsked,
@@ -28,7 +29,6 @@ from jupyter_ccapi.notebook.command_table import (
     EXPORT,
     LAST,
     NOW,
-    PERMISSIONS,
     REWIND,
     STATUS,
 )
@@ -170,7 +170,7 @@ def test_the_permissions_are_the_sdks() -> None:
     """It is too slow to be imported for them."""
     from claude_agent_sdk import PermissionMode
 
-    assert sorted(PERMISSIONS) == sorted(get_args(PermissionMode))
+    assert sorted(PERMISSION_MODES) == sorted(get_args(PermissionMode))
 
 
 @pytest.mark.parametrize(

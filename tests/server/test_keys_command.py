@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_ccapi.server.keys_command import WrongUse, parse_budget, parse_expiry, parse_models
+from jupyter_ccapi.server.command import WrongUse
+from jupyter_ccapi.server.keys_command import parse_budget, parse_expiry, parse_models
 from jupyter_ccapi.server.principal import OWNER
 from jupyter_ccapi.store import Key, Store
 

@@ -8,6 +8,7 @@ import pytest
 
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
 from jupyter_ccapi.server.app import CCApiApp
+from tests.server.waiting import eventually
 
 Call = Callable[..., Awaitable[Any]]
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -74,7 +75,7 @@ async def test_a_probe_is_no_activity_and_a_turn_is(call: Call, app: CCApiApp) -
     assert "api_last_activity" not in settings
     await call("v1", "chat", "completions", json=HELLO)
     assert "api_last_activity" in settings
-    assert app.current_activity() is None
+    await eventually(lambda: app.current_activity() is None)
 
 
 class TestMovedRoutes:

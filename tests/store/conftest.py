@@ -1,7 +1,9 @@
 """Stores in a new database for each test: in a SQLite file, and in PostgreSQL where it is."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,24 @@ def make_store(jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[Callable[
 def store(url: str, make_store: Callable[..., Store]) -> Store:
     """A store in a new database."""
     return make_store(url)
+
+
+@pytest.fixture
+def set_back(
+    request: pytest.FixtureRequest, url: str, tmp_path: Path
+) -> Callable[[tuple[str, ...]], None]:
+    """Make of the database, which nobody uses, what an earlier version left: takes the statements
+    that do.
+    """
+
+    def run(statements: tuple[str, ...]) -> None:
+        if url == sqlite_url(tmp_path):
+            path = tmp_path / "store" / "ccapi.db"
+            with closing(sqlite3.connect(path)) as connection, connection:
+                for statement in statements:
+                    connection.execute(statement)
+        else:
+            cluster: Cluster = request.getfixturevalue("cluster")
+            cluster.execute("; ".join(statements))
+
+    return run

@@ -1,17 +1,12 @@
 """The end of a conversation can be hidden, shown again, and is gone with what is said next."""
 
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jupyter_ccapi.store import Conversation, NoSuchConversation, NoSuchMessage, Store
-from tests.store.cluster import Cluster
-from tests.store.conftest import sqlite_url
 
 SAID: list[tuple[Any, Any]] = [
     ("user", "1"),
@@ -145,25 +140,20 @@ async def test_a_message_says_when_it_was_said_also_in_a_fork(store: Store) -> N
 
 
 BEFORE = (
+    "DROP TABLE session_events",
+    "DROP TABLE sessions",
     "ALTER TABLE transcripts DROP COLUMN shown_upto",
     "UPDATE alembic_version SET version_num = '0001'",
 )
 
 
 async def test_conversations_of_before_can_be_hidden_too(
-    request: pytest.FixtureRequest, url: str, tmp_path: Path, make_store: Callable[..., Store]
+    url: str, make_store: Callable[..., Store], set_back: Callable[[tuple[str, ...]], None]
 ) -> None:
     store = make_store(url)
     made, uuids = await begun(store)
     await store.close()
-    if url == sqlite_url(tmp_path):
-        path = tmp_path / "store" / "ccapi.db"
-        with closing(sqlite3.connect(path)) as connection, connection:
-            for statement in BEFORE:
-                connection.execute(statement)
-    else:
-        cluster: Cluster = request.getfixturevalue("cluster")
-        cluster.execute("; ".join(BEFORE))
+    set_back(BEFORE)
     after = make_store(url)
     assert await texts(after, made.id) == "1234"
     await after.conversations.show("ann", made.id, uuids[1])

@@ -1,6 +1,17 @@
 """The routes, one module a subject; each maps an HTTP verb onto the gateway and back."""
 
-from . import chat, conversations, messages, models, responses, rewinds, status
+from . import (
+    chat,
+    conversations,
+    messages,
+    models,
+    relay,
+    responses,
+    rewinds,
+    sessions,
+    sockets,
+    status,
+)
 from .base import NotFoundHandler
 
 #: All of them; the catch-all for unknown /v1 paths comes last.
@@ -10,6 +21,9 @@ default_handlers = [
     *messages.default_handlers,
     *conversations.default_handlers,
     *rewinds.default_handlers,
+    *sessions.default_handlers,
+    *sockets.default_handlers,
+    *relay.default_handlers,
     *models.default_handlers,
     *status.default_handlers,
     (r"/v1(?:/.*)?", NotFoundHandler),

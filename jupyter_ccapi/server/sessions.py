@@ -1,0 +1,245 @@
+"""Sessions over HTTP: whose they are, what they may have, and how they end."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jupyter_ccapi.bridge.host import Host
+from jupyter_ccapi.bridge.remote import Hello, RelayDoor
+from jupyter_ccapi.bridge.session import Session
+from jupyter_ccapi.bridge.sessions import New, NoSuchSession, TooMany
+from jupyter_ccapi.bridge.sessions import Sessions as AllSessions
+from jupyter_ccapi.bridge.source import Refused
+from jupyter_ccapi.claude import ClaudeError, Pool
+from jupyter_ccapi.config import ServerOptions
+from jupyter_ccapi.openai.errors import APIError, invalid
+from jupyter_ccapi.store import Store, StoredSession
+
+from .access import is_limited
+from .principal import Principal, owner_of_this_server
+from .session_hosts import CannotOpen, SessionHosts
+from .session_settings import SessionRules, SessionWish, check_servers
+
+_DAY = 86400.0
+# What Claude Code runs with elsewhere, whoever starts it there says.
+_FOR_LOCAL = (
+    "model",
+    "cwd",
+    "permission_mode",
+    "allowed_tools",
+    "system_prompt",
+    "mcp_servers",
+    "max_budget_usd",
+)
+
+
+class Sessions:
+    """The sessions of one server, as its options allow them. ``kernel_secret`` is what kernels of
+    this machine bring theirs by; ``acted`` is called when something happens in one.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        store: Store,
+        pool: Pool,
+        rules: SessionRules,
+        folder: Path,
+        *,
+        kernel_secret: str,
+        acted: Callable[[], None],
+    ) -> None:
+        self._options = options
+        self._store = store
+        self._rules = rules
+        self._hosts = SessionHosts(pool, rules, folder)
+        self._expired_at = 0.0
+        self._all = AllSessions(
+            store,
+            self._open_host,
+            self._vet,
+            idle_timeout=options.session_idle_timeout,
+            most=options.max_sessions,
+            kernel_secret=kernel_secret,
+            kernel_owner=owner_of_this_server().id,
+            acted=acted,
+        )
+
+    async def create(self, asked: Mapping[str, Any], who: Principal) -> tuple[Session, str | None]:
+        """Begin a session, or go on with one (``resume``), and, for one whose conversation runs
+        elsewhere, the secret that lets that in once. Raises ``APIError``.
+        """
+        self._check(who)
+        await self.expire()
+        asked = {name: value for name, value in asked.items() if value is not None}
+        before = await self._before(asked.get("resume"), who)
+        with _explained():
+            if before is None:
+                return await self._all.create(await self._new(asked, who))
+            new = await self._again(asked, who, before)
+            return await self._all.resume(who.id, before.id, new)
+        raise AssertionError("unreachable")
+
+    async def get(self, who: Principal, id: str) -> Session:
+        """A session of this one's, open or closed. Raises ``APIError`` 404."""
+        with _explained():
+            return await self._all.get(who.id, id)
+        raise AssertionError("unreachable")
+
+    async def listed(self, who: Principal) -> list[Session]:
+        """Those that are not closed, the oldest first."""
+        return await self._all.list(who.id)
+
+    async def delete(self, who: Principal, id: str) -> None:
+        """End a session, and forget it. Raises ``APIError`` 404."""
+        with _explained():
+            await self._all.delete(who.id, id)
+        await self._hosts.forget(id)
+
+    async def door(self, id: str, secret: str, hello: Hello) -> RelayDoor:
+        """Where a conversation comes in that runs elsewhere. Raises ``Refused``."""
+        return await self._all.door(id, secret, hello)
+
+    def may_approve(self, who: Principal) -> bool:
+        """Whether this one may allow what Claude asks for."""
+        return who.key is None or self._options.keys_may_approve
+
+    @property
+    def running(self) -> bool:
+        """Whether a turn runs in any, that does not wait for a person."""
+        return self._all.running
+
+    async def expire(self) -> None:
+        """At most once a day: forget those that were closed so long ago that they are not kept any
+        more. Raises ``StoreError``.
+        """
+        now = time.time()
+        if not self._options.keep_days or now - self._expired_at < _DAY:
+            return
+        self._expired_at = now
+        older_than = now - self._options.keep_days * _DAY
+        await self._store.sessions.expire(older_than)
+        for id in await self._hosts.older(older_than):
+            if await self._store.sessions.get(id) is None:
+                await self._hosts.forget(id)
+
+    async def close(self) -> None:
+        """End them with the server; the next one goes on with them."""
+        await self._all.close()
+
+    def _check(self, who: Principal) -> None:
+        self._rules.check_agents()
+        if who.key is not None and is_limited(who.key):
+            raise APIError(
+                403,
+                f"The API key {who.key.name!r} is for certain models or has a budget; it may watch "
+                "sessions, and begin none.",
+                code="not_allowed",
+            )
+
+    async def _before(self, id: str | None, who: Principal) -> StoredSession | None:
+        """The session that is to be gone on with, if it is one of ours."""
+        found = None if id is None else await self._store.sessions.get(id)
+        return found if found is not None and found.owner == who.id else None
+
+    async def _new(self, asked: Mapping[str, Any], who: Principal) -> New:
+        """A session that was not there before."""
+        pinned = asked.get("pinned", False)
+        if asked.get("source", "local") == "relay":
+            _check_none(asked, ("resume", *_FOR_LOCAL))
+            return New(who.id, _nothing_known(), {}, "relay", pinned)
+        check_servers(asked.get("mcp_servers", {}), who)
+        wish, options = await self._rules.check(SessionWish.of(asked), who.id)
+        about = {
+            "model": options.model,
+            "cwd": wish.cwd,
+            "permission_mode": options.sdk["permission_mode"],
+        }
+        if (session := asked.get("resume")) is not None:
+            if who.key is not None:
+                raise invalid(
+                    "resume",
+                    "An API key can resume the sessions of this server alone, and this is none: "
+                    f"{session!r}.",
+                    code="session_not_found",
+                )
+            adopted = await self._rules.adoptable(session, Path(str(wish.cwd)))
+            wish = wish.with_fields({"adopts": adopted})
+        return New(who.id, about, wish.kept(), "local", pinned)
+
+    async def _again(self, asked: Mapping[str, Any], who: Principal, before: StoredSession) -> New:
+        """A session that was there before, with what is asked of it now."""
+        place, about = before.settings["place"], dict(before.settings["about"])
+        if asked.get("source", place) != place:
+            raise invalid("source", f"The source of this session is {place!r}, and stays that.")
+        pinned = asked.get("pinned", about.get("pinned", False))
+        known = {name: about.get(name) for name in _nothing_known()}
+        if place != "local":
+            _check_none(asked, _FOR_LOCAL)
+            return New(who.id, known, {}, place, pinned)
+        check_servers(asked.get("mcp_servers", {}), who)
+        old = SessionWish.of(before.settings["wish"])
+        wish, options = await self._rules.check(old.with_fields(asked), who.id)
+        if wish.cwd != old.cwd:
+            raise invalid("cwd", f"This session works in {old.cwd!r}, and stays there.")
+        if "model" in asked:
+            known["model"] = options.model
+        mode = asked.get("permission_mode", known["permission_mode"])
+        known["permission_mode"] = self._rules.permission_mode(mode)
+        return New(who.id, known, wish.kept(), "local", pinned)
+
+    async def _open_host(
+        self,
+        id: str,
+        owner: str,
+        kept: Mapping[str, Any],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> Host:
+        return await self._hosts.open(await self._all.get(owner, id), kept, tell)
+
+    async def _vet(self, session: Session, command: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a client's command becomes by the server's options; what runs elsewhere has its
+        own. Raises ``Refused``.
+        """
+        here = session.about["source"] == "local"
+        try:
+            match command:
+                case {"type": "set_permission_mode", "mode": mode} if here:
+                    self._rules.permission_mode(mode)
+                case {"type": "set_model", "model": name} if here:
+                    return {**command, "model": await self._rules.model(name, session.owner)}
+        except (APIError, ClaudeError) as error:
+            raise Refused(str(error)) from error
+        return command
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Tell a client of HTTP what a session has refused."""
+    try:
+        yield
+    except NoSuchSession as error:
+        raise APIError(404, str(error), param="session_id", code="session_not_found") from error
+    except CannotOpen as error:
+        raise error.cause from error
+    except TooMany as error:
+        raise APIError(429, str(error), code="too_many_sessions") from error
+    except Refused as error:
+        raise APIError(400, str(error)) from error
+
+
+def _nothing_known() -> dict[str, Any]:
+    """What is told of a session before its conversation has said what it runs with."""
+    return {"model": None, "cwd": None, "permission_mode": None}
+
+
+def _check_none(asked: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name in asked:
+            raise invalid(
+                name,
+                f"{name} is not for a session with the source 'relay': what Claude Code runs with "
+                "is given to `jupyter ccapi relay` there.",
+            )

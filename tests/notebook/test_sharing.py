@@ -1,0 +1,146 @@
+"""A kernel's conversation on the notebook's server: watched, continued, approved and rewound by
+clients there.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
+
+from jupyter_ccapi.demo import OfflineModel, Reply
+from tests.notebook.kernels import Kernel, environment
+from tests.server.audience import Listener, writes
+from tests.servers import TOKEN, Server, jupyter_server
+
+
+@pytest.fixture
+def server(model: OfflineModel, home: Path) -> Iterator[Server]:
+    """The notebook's server."""
+    (home / "project").mkdir(exist_ok=True)
+    with jupyter_server(model, home) as running:
+        yield running
+
+
+@pytest.fixture
+def shared(server: Server, model: OfflineModel, home: Path, folder: Path) -> Iterator[Kernel]:
+    """A kernel beside it, in a folder of its own."""
+    runtime = {"JUPYTER_RUNTIME_DIR": str(home / "runtime")}
+    running = Kernel({**environment(model, home), **runtime}, folder)
+    assert running.run("%load_ext jupyter_ccapi").status == "ok"
+    running.run("%config ClaudeMagics.approvals = 'widget'")
+    yield running
+    running.shut_down()
+
+
+async def join(server: Server, id: str, query: str = "") -> Listener:
+    """Connect to a session, as its owner does."""
+    url = f"{server.url.replace('http', 'ws', 1)}ws/session/{id}{query}"
+    request = HTTPRequest(url, headers={"Authorization": f"Bearer {TOKEN}"})
+    return Listener(await websocket_connect(request))
+
+
+def listed(server: Server) -> list[dict[str, Any]]:
+    """The sessions of the server."""
+    request = Request(f"{server.api}/sessions", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urlopen(request, timeout=30) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["sessions"]
+    return found
+
+
+def id_of(kernel: Kernel) -> str:
+    """The default conversation's id, which is its session's."""
+    return kernel.run("from jupyter_ccapi import Claude; Claude('default').id").value.strip("'")
+
+
+async def test_clients_see_all_and_may_do_what_the_notebook_may(
+    server: Server, shared: Kernel, model: OfflineModel, folder: Path
+) -> None:
+    """What was said before is there; an approval comes from either side; a client's prompt runs in
+    the kernel; a rewind is one for both.
+    """
+    model.script(Reply("Hello Ann."))
+    shared.run("%%claude\nI am Ann.")
+    cell = shared.run("%%claude --share\n[[say Shared now.]]")
+    id = id_of(shared)
+    assert f"Shared as session {id}" in cell.text
+    (one,) = listed(server)
+    assert (one["session_id"], one["source"], one["state"]) == (id, "kernel", "idle")
+    assert one["cwd"] == str(folder)
+
+    client = await join(server, id)
+    await client.until("result")
+    prompts = [event["content"] for event in client.of("user_message")]
+    assert prompts == ["I am Ann.", "[[say Shared now.]]"]
+    assert "Hello Ann." in json.dumps(client.of("assistant"))
+
+    # A client answers for the cell.
+    model.script(writes("a.txt", "A\n"), Reply("Written."))
+    running = shared.start("%%claude\nWrite it.")
+    request = await client.until("permission_request")
+    assert "+A" in request["request"]["diff"]
+    await client.send("permission_response", request_id=request["request_id"], behavior="allow")
+    assert (await client.until("permission_resolved"))["by"] == client.id
+    assert running.finish().status == "ok"
+    assert "Written." in running.answer
+    result = await client.until("result")
+    assert (result["subtype"], result["checkpoint"]) == ("success", 3)
+    assert (folder / "a.txt").read_text() == "A\n"
+
+    # A client's prompt runs in the kernel.
+    model.script(Reply(tools=[("mcp__client__run_python", {"code": "x = 41 + 1"})]), Reply("Set."))
+    await client.send("user_message", content="Set x.")
+    request = await client.until("permission_request")
+    assert request["request"]["tool_name"] == "run_python"
+    await client.send("permission_response", request_id=request["request_id"], behavior="allow")
+    await client.until("result", subtype="success")
+    assert shared.run("x").value == "42"
+
+    # And what it rewinds is rewound for the notebook.
+    await client.send("rewind", checkpoint=3, dry_run=True)
+    preview = await client.until("rewind_preview")
+    assert [file["path"] for file in preview["files"]] == ["a.txt"]
+    assert (folder / "a.txt").exists()
+    await client.send("rewind", checkpoint=3)
+    await client.until("rewound", checkpoint=3)
+    assert not (folder / "a.txt").exists()
+    assert shared.run("len(Claude('default').checkpoints)").value == "2"
+    shared.run("%%claude\n[[say On we go.]]")
+    assert "Write it." not in json.dumps(model.main_requests[-1].messages)
+    assert "I am Ann." in json.dumps(model.main_requests[-1].messages)
+
+    shared.kill()
+    await client.until("source_lost")
+    assert [one["state"] for one in listed(server)] == ["source_lost"]
+
+
+async def test_what_clients_set_the_next_cell_has_and_the_other_way_round(
+    server: Server, shared: Kernel, model: OfflineModel, folder: Path
+) -> None:
+    """The model and the permission mode are the conversation's."""
+    shared.run("shared = (c := __import__('jupyter_ccapi').Claude('default')).share()")
+    client = await join(server, shared.run("shared.session_id").value.strip("'"))
+    await client.until("session_init")
+    await client.send("set_permission_mode", mode="acceptEdits")
+    await client.until("status", permission_mode="acceptEdits")
+    model.script(writes("b.txt", "B\n"), Reply("Written."))
+    assert shared.run("%%claude\nWrite it.").status == "ok"
+    assert (folder / "b.txt").exists()
+    await client.until("result")
+
+    shared.run("%%claude -m haiku\nHello.")
+    await client.until("status", model="haiku")
+    shared.run("shared.stop()")
+    await client.until("source_lost")
+
+
+def test_without_a_server_it_is_a_sentence(own_kernel: Kernel, tmp_path: Path) -> None:
+    """Nothing is sent then."""
+    own_kernel.run(f"import os; os.environ['JUPYTER_RUNTIME_DIR'] = {str(tmp_path / 'none')!r}")
+    cell = own_kernel.run("%%claude --share\nHello.")
+    assert cell.status == "error"
+    assert "No Jupyter server" in cell.failure
