@@ -154,6 +154,8 @@ class Sessions:
             else:
                 session, _ = await self.resume(self._kernel_owner, id, new)
         door = self._doors.get(id)
+        if brings and door is not None:
+            door.invite(secret=self._kernel_secret, reusable=True)
         place = self._kept[id].settings["place"] if id in self._kept else None
         if session is None or session.closed or door is None or place != hello.kind:
             raise NotAdmitted(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from jupyter_ccapi.bridge.dialing import CannotConnect
 from jupyter_ccapi.bridge.host import Host, told_before
@@ -62,12 +63,15 @@ class Sharing:
         except NoServer as error:
             raise ClaudeError(str(error)) from None
         connected = asyncio.Event()
+        # A session of its own, each time: what was said while nobody watched is in it, too, in its
+        # place.
+        id = f"session_{uuid4().hex}"
 
         async def make(_: Mapping[str, Any] | None) -> Source:
             return host
 
         relay = Relay(
-            server.relay_url(conversation.id),
+            server.relay_url(id),
             server.secret,
             make=make,
             info=lambda: {**host.info, **info},
@@ -89,7 +93,7 @@ class Sharing:
                 sharing.stop()
 
         host = Host(conversation, tell, name=NOTEBOOK, end=end, **how)
-        sharing = cls(conversation.id, relay, host)
+        sharing = cls(id, relay, host)
         await sharing._connect(connected)
         return sharing
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jupyter_server.serverapp import ServerApp
 from tornado.httpclient import HTTPClientError, HTTPResponse
 
 from jupyter_ccapi.bridge.client import GONE, TOO_SLOW
+from jupyter_ccapi.bridge.log import Log
 from jupyter_ccapi.server.app import CCApiApp
 from tests.bridge.stand_in import install
 from tests.conftest import WARM
@@ -327,3 +328,46 @@ async def answer(client: Listener, request: dict[str, Any], behavior: str, **mor
     """Answer a permission request."""
     id = request["request_id"]
     await client.send("permission_response", request_id=id, behavior=behavior, **more)
+
+
+class _SlowStore:
+    """Keeps what it is given, when it is let; a writing that is cut off is noted."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+        self.cut_off = False
+
+    async def append(self, id: str, events: Sequence[tuple[int, str]]) -> None:
+        """Keep events."""
+        self.began.set()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cut_off = True
+            raise
+        self.kept += [number for number, _ in events]
+
+    async def read(
+        self, id: str, *, after: int, upto: int | None = None, limit: int = 1000
+    ) -> list[tuple[int, str]]:
+        """Nothing."""
+        return []
+
+    async def reserve(self, id: str, upto: int) -> None:
+        """Do nothing."""
+
+
+async def test_a_log_that_is_closed_does_not_cut_its_writing_off() -> None:
+    """A transaction that is cut off can keep a database locked for all others."""
+    store = _SlowStore()
+    log = Log("session", store)
+    log.append({"type": "user_message"})
+    await asyncio.wait_for(store.began.wait(), PATIENCE)
+    log.append({"type": "result"})
+    closing = asyncio.create_task(log.close())
+    await asyncio.sleep(0)
+    store.go_on.set()
+    await asyncio.wait_for(closing, PATIENCE)
+    assert not store.cut_off
+    assert store.kept == [1, 2]

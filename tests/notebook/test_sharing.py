@@ -3,6 +3,7 @@ clients there.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,6 @@ def listed(server: Server) -> list[dict[str, Any]]:
     return found
 
 
-def id_of(kernel: Kernel) -> str:
-    """The default conversation's id, which is its session's."""
-    return kernel.run("from jupyter_ccapi import Claude; Claude('default').id").value.strip("'")
-
-
 async def test_clients_see_all_and_may_do_what_the_notebook_may(
     server: Server, shared: Kernel, model: OfflineModel, folder: Path
 ) -> None:
@@ -66,8 +62,7 @@ async def test_clients_see_all_and_may_do_what_the_notebook_may(
     model.script(Reply("Hello Ann."))
     shared.run("%%claude\nI am Ann.")
     cell = shared.run("%%claude --share\n[[say Shared now.]]")
-    id = id_of(shared)
-    assert f"Shared as session {id}" in cell.text
+    (id,) = re.findall(r"Shared as session (session_\w+)", cell.text)
     (one,) = listed(server)
     assert (one["session_id"], one["source"], one["state"]) == (id, "kernel", "idle")
     assert one["cwd"] == str(folder)
@@ -108,6 +103,7 @@ async def test_clients_see_all_and_may_do_what_the_notebook_may(
     await client.send("rewind", checkpoint=3)
     await client.until("rewound", checkpoint=3)
     assert not (folder / "a.txt").exists()
+    shared.run("from jupyter_ccapi import Claude")
     assert shared.run("len(Claude('default').checkpoints)").value == "2"
     shared.run("%%claude\n[[say On we go.]]")
     assert "Write it." not in json.dumps(model.main_requests[-1].messages)
@@ -122,7 +118,7 @@ async def test_what_clients_set_the_next_cell_has_and_the_other_way_round(
     server: Server, shared: Kernel, model: OfflineModel, folder: Path
 ) -> None:
     """The model and the permission mode are the conversation's."""
-    shared.run("shared = (c := __import__('jupyter_ccapi').Claude('default')).share()")
+    shared.run("from jupyter_ccapi import Claude\nshared = Claude('default').share()")
     client = await join(server, shared.run("shared.session_id").value.strip("'"))
     await client.until("session_init")
     await client.send("set_permission_mode", mode="acceptEdits")
@@ -136,6 +132,11 @@ async def test_what_clients_set_the_next_cell_has_and_the_other_way_round(
     await client.until("status", model="haiku")
     shared.run("shared.stop()")
     await client.until("source_lost")
+
+    # Shared again, it is another session, which has all of it once.
+    again = await join(server, shared.run("Claude('default').share().session_id").value.strip("'"))
+    await again.until("assistant")
+    assert [event["content"] for event in again.of("user_message")] == ["Write it."]
 
 
 def test_without_a_server_it_is_a_sentence(own_kernel: Kernel, tmp_path: Path) -> None:
