@@ -17,6 +17,7 @@ from jupyter_ccapi.claude import (
     PermissionResolved,
     Turn,
     TurnEnd,
+    Watcher,
 )
 from jupyter_ccapi.claude.errors import InvalidOption
 from jupyter_ccapi.claude.history import Content, Message
@@ -40,7 +41,7 @@ _SUBTYPES = {
 }
 
 
-class Host:
+class Host(Watcher):
     """A ``Source`` over a conversation of the core's; it belongs to that one's event loop.
 
     ``tell`` gets all that happens, whoever sends the prompts; those that are not a client's bear

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .errors import ClaudeError
 from .events import Event, TurnEnd
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Watcher(Protocol):
-    """What happens, in its order, on the loop of the conversation. What a watcher raises is logged;
-    the turn goes on.
+class Watcher:
+    """Is told what happens, in its order, on the loop of the conversation; here it does nothing
+    about it. What a watcher raises is logged, and the turn goes on.
     """
 
     def begins(self, turn: "Turn", content: Content) -> None:

@@ -111,6 +111,7 @@ class Gateway:
             SessionRules(self.rules, self._model, options.cli_environment),
             folder,
             kernel_secret=self.kernel_secret,
+            watcher=self.stats,
             acted=self._activity.note,
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from jupyter_ccapi.bridge.host import Host
 from jupyter_ccapi.bridge.session import Session
 from jupyter_ccapi.bridge.source import Refused
-from jupyter_ccapi.claude import ClaudeError, Conversation, Options, Pool
+from jupyter_ccapi.claude import ClaudeError, Conversation, Options, Pool, Watcher
 from jupyter_ccapi.claude.timeline import Timeline
 from jupyter_ccapi.openai.errors import APIError
 
@@ -29,10 +29,13 @@ class CannotOpen(Refused):
 
 
 class SessionHosts:
-    """Opens them with the processes of ``pool``; their checkpoints are kept in ``folder``."""
+    """Opens them with the processes of ``pool``; their checkpoints are kept in ``folder``. Each is
+    watched by ``watcher``.
+    """
 
-    def __init__(self, pool: Pool, rules: SessionRules, folder: Path) -> None:
+    def __init__(self, pool: Pool, rules: SessionRules, folder: Path, watcher: Watcher) -> None:
         self._pool = pool
+        self._watcher = watcher
         self._rules = rules
         # Those of notebooks and requests are beside it: nobody goes on there with one of ours.
         self._timelines = folder / "timelines" / "sessions"
@@ -59,6 +62,7 @@ class SessionHosts:
         conversation = Conversation(
             self._pool, options, owner=session.owner, id=session.id, timeline=timeline
         )
+        conversation.watchers.add(self._watcher)
         return Host(conversation, tell, budget_usd=budget, spent_usd=session.cost_usd)
 
     async def forget(self, id: str) -> None:

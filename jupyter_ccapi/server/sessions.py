@@ -1,18 +1,20 @@
 """Sessions over HTTP: whose they are, what they may have, and how they end."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jupyter_ccapi.bridge.host import Host
+from jupyter_ccapi.bridge.host import Host, told_before
 from jupyter_ccapi.bridge.remote import Hello, RelayDoor
 from jupyter_ccapi.bridge.session import Session
 from jupyter_ccapi.bridge.sessions import New, NoSuchSession, TooMany
 from jupyter_ccapi.bridge.sessions import Sessions as AllSessions
 from jupyter_ccapi.bridge.source import Refused
-from jupyter_ccapi.claude import ClaudeError, Pool
+from jupyter_ccapi.claude import ClaudeError, Pool, Watcher
+from jupyter_ccapi.claude.forking import read_messages
 from jupyter_ccapi.config import ServerOptions
 from jupyter_ccapi.openai.errors import APIError, invalid
 from jupyter_ccapi.store import Store, StoredSession
@@ -37,7 +39,8 @@ _FOR_LOCAL = (
 
 class Sessions:
     """The sessions of one server, as its options allow them. ``kernel_secret`` is what kernels of
-    this machine bring theirs by; ``acted`` is called when something happens in one.
+    this machine bring theirs by; ``watcher`` watches those that run here; ``acted`` is called when
+    something happens in one.
     """
 
     def __init__(
@@ -49,12 +52,13 @@ class Sessions:
         folder: Path,
         *,
         kernel_secret: str,
+        watcher: Watcher,
         acted: Callable[[], None],
     ) -> None:
         self._options = options
         self._store = store
         self._rules = rules
-        self._hosts = SessionHosts(pool, rules, folder)
+        self._hosts = SessionHosts(pool, rules, folder, watcher)
         self._expired_at = 0.0
         self._all = AllSessions(
             store,
@@ -77,7 +81,8 @@ class Sessions:
         before = await self._before(asked.get("resume"), who)
         with _explained():
             if before is None:
-                return await self._all.create(await self._new(asked, who))
+                new = await self._new(asked, who)
+                return await self._all.create(new, history=await _said_before(new))
             new = await self._again(asked, who, before)
             return await self._all.resume(who.id, before.id, new)
         raise AssertionError("unreachable")
@@ -243,3 +248,11 @@ def _check_none(asked: Mapping[str, Any], names: tuple[str, ...]) -> None:
                 f"{name} is not for a session with the source 'relay': what Claude Code runs with "
                 "is given to `jupyter ccapi relay` there.",
             )
+
+
+async def _said_before(new: New) -> list[dict[str, Any]]:
+    """What was said in the session of Claude Code's own that a new one goes on with."""
+    if (session := new.wish.get("adopts")) is None:
+        return []
+    said = await asyncio.to_thread(read_messages, session, Path(str(new.wish["cwd"])))
+    return told_before(said, None)

@@ -10,7 +10,16 @@ from typing import Any
 from prometheus_client import Counter as Metric
 from prometheus_client import Gauge, Histogram
 
-from jupyter_ccapi.claude import ENDINGS, WARMTHS, Pool, Turn, TurnEnd, Usage
+from jupyter_ccapi.claude import (
+    ENDINGS,
+    WARMTHS,
+    ClaudeError,
+    Pool,
+    Turn,
+    TurnEnd,
+    Usage,
+    Watcher,
+)
 
 # Prometheus allows a name once a process: these belong to the module.
 _REQUESTS = Metric(
@@ -36,9 +45,10 @@ _PROCESSES = Gauge(
 _WINDOW = 1000
 
 
-class Stats:
+class Stats(Watcher):
     """The figures of one server since its start; latencies over its last 1000 requests, in
-    milliseconds. ``running`` are the requests that have no answer yet.
+    milliseconds. ``running`` are the requests that have no answer yet. The turns of sessions are no
+    requests: it watches their conversations.
     """
 
     def __init__(self, pool: Pool, version: str) -> None:
@@ -47,6 +57,7 @@ class Stats:
         self._began = time.monotonic()
         self.running = 0
         self._outcomes: Counter[str] = Counter()
+        self._session_turns = 0
         self._usage = Usage()
         self._cost = 0.0
         self._first: deque[float] = deque(maxlen=_WINDOW)
@@ -60,6 +71,11 @@ class Stats:
         self.running += 1
         return Record(self, route)
 
+    def ends(self, outcome: TurnEnd | ClaudeError) -> None:
+        """A turn of a session is over."""
+        self._session_turns += 1
+        self._spent(outcome if isinstance(outcome, TurnEnd) else outcome.spent)
+
     def report(self) -> dict[str, Any]:
         """All of it, as GET /stats shows it."""
         usage = self._usage
@@ -67,6 +83,7 @@ class Stats:
             "version": self._version,
             "uptime_seconds": round(time.monotonic() - self._began, 1),
             "requests": {"total": self._outcomes.total(), **dict(self._outcomes)},
+            "sessions": {"turns": self._session_turns},
             "tokens": {
                 "prompt": usage.prompt_tokens,
                 "cached": usage.cache_read_tokens,
@@ -112,17 +129,21 @@ class Stats:
         if record.first is not None:
             self._first.append(record.first - record.began)
             _FIRST.observe(record.first - record.began)
-        if end is not None:
-            self._usage += end.usage
-            self._cost += end.cost_usd
-            _COST.inc(end.cost_usd)
-            for kind, tokens in (
-                ("input", end.usage.input_tokens),
-                ("output", end.usage.output_tokens),
-                ("cache_read", end.usage.cache_read_tokens),
-                ("cache_creation", end.usage.cache_creation_tokens),
-            ):
-                _TOKENS.labels(kind).inc(tokens)
+        self._spent(end)
+
+    def _spent(self, end: TurnEnd | None) -> None:
+        if end is None:
+            return
+        self._usage += end.usage
+        self._cost += end.cost_usd
+        _COST.inc(end.cost_usd)
+        for kind, tokens in (
+            ("input", end.usage.input_tokens),
+            ("output", end.usage.output_tokens),
+            ("cache_read", end.usage.cache_read_tokens),
+            ("cache_creation", end.usage.cache_creation_tokens),
+        ):
+            _TOKENS.labels(kind).inc(tokens)
 
 
 class Record:

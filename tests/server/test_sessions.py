@@ -506,7 +506,13 @@ class TestResume:
         id = (await begin(call, resume=session))["session_id"]
         assert id != session
         model.script(Reply("42."))
-        await (await join(id)).ask("What was it?")
+        client = await join(id)
+        await client.ask("What was it?")
+        prompts = [event["content"] for event in client.of("user_message")]
+        assert prompts == ["It is 42.", "What was it?"]
+        stats = (await call("stats")).body
+        assert stats["sessions"] == {"turns": 1}
+        assert stats["cost_usd"] > 0
         texts = [text for _, text in conversation_sent(model.main_requests[-1])]
         assert texts == ["It is 42.", "Noted.", "What was it?"]
         (root / "sub").mkdir()
