@@ -1,7 +1,9 @@
 """Sessions over HTTP: what they run with, who has them, how they end."""
 
+import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -31,7 +33,7 @@ from tests.server.audience import SESSIONS, Connect, Listener, runs, writes
 from tests.server.chats import Call
 from tests.server.test_key_access import bearer
 from tests.server.waiting import eventually
-from tests.servers import TOKEN, Server, jupyter_server
+from tests.servers import REPOSITORY, TOKEN, Server, jupyter_server
 
 Join = Callable[..., Awaitable[Listener]]
 
@@ -548,6 +550,24 @@ async def test_a_session_goes_on_after_a_restart_of_the_server(
         assert "opus" in request.body["model"]
         assert (await _asked(server, "GET", f"v1/sessions/{id}"))["turns"] == 2
         await client.leave()
+
+
+async def test_the_program_of_the_readme(
+    model: OfflineModel, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the client that it names."""
+    readme = (REPOSITORY / "README.md").read_text()
+    (program,) = re.findall(r"```python\n(import json\n\nfrom websocket .*?)```", readme, re.DOTALL)
+    with jupyter_server(model, home) as server:
+        made = await _asked(server, "POST", "v1/sessions", {})
+        model.script(writes(home / "project" / "a.txt", "A"), Reply("Mended."))
+        names = {"ws_url": made["ws_url"], "TOKEN": TOKEN, "input": lambda asked: "allow"}
+        await asyncio.to_thread(exec, program, names)
+        names["socket"].close()
+    assert "Claude wants to write a.txt." in (printed := capsys.readouterr().out)
+    assert "+A" in printed
+    assert "Mended." in printed
+    assert (home / "project" / "a.txt").read_text() == "A"
 
 
 async def test_a_session_gets_no_more_than_a_restarted_server_allows(
