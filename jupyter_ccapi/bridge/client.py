@@ -30,6 +30,8 @@ GONE = 4410
 # While one message is on its way to a client, so much may happen before it counts as stalled.
 _MOST_BEHIND = 1_000
 _MOST_BYTES = 32 * 1024 * 1024
+# So many messages are sent before all others have their turn.
+_IN_A_ROW = 20
 # What waits for this client alone: answers, and changes of the session's state.
 _MOST_OWN = 200
 # A session that ends waits so many seconds for its clients to be sent the last of it.
@@ -170,11 +172,14 @@ class Client:
             await self._out(json.dumps(self._session.status()))
 
     async def _out_all(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
+        for place, entry in enumerate(entries, 1):
             if self._closed:
                 return
             await self._out(entry.text)
             self.cursor = entry.id
+            if place % _IN_A_ROW == 0:
+                # Sending need not have waited for anything.
+                await asyncio.sleep(0)
 
     async def _out(self, text: str) -> None:
         log = self._session.log

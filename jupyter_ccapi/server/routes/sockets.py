@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import struct
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from jupyter_core.utils import ensure_async
 from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.ioloop import PeriodicCallback
+from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from jupyter_ccapi.bridge.client import Client, Role
@@ -134,10 +136,19 @@ class SessionSocket(WebSocketMixin, WebSocketHandler, BaseHandler):
         return "actor"
 
     async def _send(self, text: str) -> None:
-        """Send, and wait until the other side has room for more. Raises ``ConnectionError``."""
+        """Send, and wait until the other side has room for more. Raises ``ConnectionError``.
+
+        Tornado's ``write_message`` makes a task of each message, which takes as long as the rest.
+        """
+        connection = self.ws_connection
+        stream = connection.stream if connection is not None else None
+        if connection is None or stream is None or connection.is_closing():
+            raise ConnectionError("The client is gone.")
         try:
-            await self.write_message(text)
-        except WebSocketClosedError as error:
+            sent = stream.write(_frame(text))
+            if stream.writing():
+                await sent
+        except StreamClosedError as error:
             raise ConnectionError("The client is gone.") from error
 
     async def _work(self, client: Client) -> None:
@@ -158,6 +169,17 @@ class SessionSocket(WebSocketMixin, WebSocketHandler, BaseHandler):
             self.ping()
         except WebSocketClosedError:
             self._beat.stop()
+
+
+def _frame(text: str) -> bytes:
+    """A text as one frame of a server's (RFC 6455, section 5.2)."""
+    content = text.encode()
+    length = len(content)
+    if length < 126:
+        return bytes((0x81, length)) + content
+    if length <= 0xFFFF:
+        return struct.pack("!BBH", 0x81, 126, length) + content
+    return struct.pack("!BBQ", 0x81, 127, length) + content
 
 
 def _event_id(asked: str | None) -> int | None:
