@@ -3,14 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .edits import EDITING, proposed, shown_path
 from .errors import InvalidOption
 from .events import Behavior, Event, PermissionRequest, PermissionResolved, Scope
-from .options import is_rule
+from .options import Options, is_rule
 from .tools import plain_name
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ class Allowed:
         self._calls.add(json.dumps([tool, given], sort_keys=True))
         # On a command line the CLI would read more than was allowed out of any other.
         self.rules += [rule for rule in rules if is_rule(rule) and rule not in self.rules]
+
+    def over(self, options: Options) -> Options:
+        """These options with what was allowed, for the conversation's next process."""
+        if not self.rules:
+            return options
+        rules = [*options.sdk.get("allowed_tools", ()), *self.rules]
+        return replace(options, sdk={**options.sdk, "allowed_tools": rules})
 
     def has(self, tool: str, given: Mapping[str, Any]) -> bool:
         """Whether just this call was allowed."""

@@ -1,16 +1,18 @@
 """Conversations and their turns: what the rest of the project talks to."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from .asking import Allowed
+from .checkpointed import checkpointed
 from .errors import (
+    BudgetSpent,
     ClaudeError,
     ConversationClosed,
     InvalidOption,
@@ -22,6 +24,7 @@ from .events import Event, Spent, TurnEnd, Usage
 from .forking import fork_after, head_before, is_kept, read_messages
 from .history import Content, Message, Session, as_said, is_blank, settle, words_of
 from .options import Options
+from .permission_mode import PermissionMode
 from .planning import Plan
 from .pool import Pool
 from .record import Pointer
@@ -38,9 +41,10 @@ if TYPE_CHECKING:
     from .process import Process
     from .translate import TurnReader
 
-logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
+
+# Seconds in which a turn can be ended politely when its conversation is closed.
+_CLOSE_PATIENCE = 0.5
 
 
 class Conversation:
@@ -53,7 +57,8 @@ class Conversation:
     ``options`` may be replaced between turns. The model is switched live; what a process is bound
     to (system prompt, tools, schema, mode, folder) moves the conversation to another process, which
     then holds the same history. ``id`` stays, over all sessions of the CLI. With a ``timeline``
-    each prompt is a checkpoint, and it goes on where that says that it stands.
+    each prompt is a checkpoint, and it goes on where that says that it stands. ``budget_usd`` may
+    be set: what all its turns may cost, of which ``cost_usd`` is spent.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Conversation:
         self.turns = 0
         self.usage = Usage()
         self.cost_usd = 0.0
+        self.budget_usd: float | None = None
         self.watchers = Watchers()
         self._pool = pool
         self._persist = persist
@@ -92,6 +98,7 @@ class Conversation:
         self._slot: Slot | None = None
         self._bound_to: Options | None = None
         self._totals: list[Spent] = []
+        self._permission = PermissionMode()
         self._lock = asyncio.Lock()
         self._current: Turn | None = None
         self._closed = False
@@ -108,24 +115,34 @@ class Conversation:
         if is_blank(content):
             # The CLI would answer nothing, or send a text of its own in its place.
             raise InvalidOption("content", "The prompt is empty.")
-        options = self.options
-        return Turn(lambda turn: self._turn(turn, content, options))
+        options, changes = self.options, self._permission.changes
+        return Turn(lambda turn: self._turn(turn, content, options, changes))
 
     def set_model(self, model: str | None) -> None:
         """Answer with another model from the next turn on; None is the CLI's default."""
         self.options = replace(self.options, model=model)
 
     async def set_permission_mode(self, mode: str) -> None:
-        """Have Claude Code ask as this mode of its says, at once, also in a turn that runs."""
-        changed = {"permission_mode": mode}
-        self.options = replace(self.options, sdk={**self.options.sdk, **changed})
-        process = self._slot.process if self._slot is not None else None
-        if process is None or self._bound_to is None or not process.initialized:
+        """Have Claude Code ask as this mode of its says, at once: also in a turn that runs, and for
+        prompts that wait. Raises ``ControlRefused`` where the turn that runs goes on without.
+        """
+        self._permission.change(mode)
+        self.options = self._permission.put(self.options)
+        # A process that comes up now is told when it is there.
+        if self._slot is not None and self._slot.process is not None:
+            await self._tell_permission(self._slot.process)
+
+    async def _tell_permission(self, process: "Process") -> None:
+        if self._bound_to is None or not process.initialized:
             return
-        # Where it does not take that live, the next turn has a process of its own.
-        with suppress(ClaudeError):
-            await process.control("set_permission_mode", mode=mode)
-            self._bound_to = replace(self._bound_to, sdk={**self._bound_to.sdk, **changed})
+        try:
+            await self._permission.tell(process)
+        except ClaudeError:
+            # Where no turn runs, the next one has a process of its own.
+            if self._current is not None:
+                raise
+        else:
+            self._bound_to = self._permission.put(self._bound_to)
 
     async def interrupt(self) -> None:
         """End the turn that is running, if there is one."""
@@ -137,12 +154,17 @@ class Conversation:
         it.
         """
         self._closed = True
-        await self.interrupt()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_PATIENCE):
+                await self.interrupt()
+        if self._current is not None and self._slot is not None and self._slot.process is not None:
+            self._slot.process.kill()  # a tool of its does not let go
+            await self.interrupt()
         if self._slot is not None:
             self._pool.release(self._slot)
             await self._slot.gone.wait()
 
-    async def _turn(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
+    async def _turn(self, turn: Turn, content: Content, options: Options, changes: int) -> TurnEnd:
         """Run one turn from the queue to its end; the process is parked after a good end and
         released after a bad one.
         """
@@ -152,6 +174,8 @@ class Conversation:
             self._current = turn
             self.watchers.tell(lambda one: one.begins(turn, content))
             try:
+                turn.changes = self._permission.changes
+                options = self._within_budget(self._permission.over(options, changes))
                 end = await self._checkpointed(turn, content, options)
             except BaseException as error:
                 self._let_go()
@@ -167,45 +191,22 @@ class Conversation:
             self.watchers.tell(lambda one: one.ends(end))
             return end
 
+    def _within_budget(self, options: Options) -> Options:
+        """These options with what the conversation may still spend. Raises ``BudgetSpent``."""
+        if self.budget_usd is None:
+            return options
+        if (left := self.budget_usd - self.cost_usd) <= 0:
+            raise BudgetSpent(self.budget_usd)
+        return replace(options, budget_usd=min(left, options.budget_usd or left))
+
     async def _checkpointed(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
         """Run a turn between the snapshots before and after it."""
         timeline = self.timeline
         if timeline is None:
             return await self._answer(turn, content, options)
         await Rewinder(timeline, self).recover()
-        number = await timeline.begin(words_of(content), head=self.head)
-        try:
-            end = await self._answer(turn, content, options)
-        except BaseException:
-            await self._ended(timeline, turn, number)
-            raise
-        try:
-            kept = await self._ended(timeline, turn, number)
-        except asyncio.CancelledError:
-            if not turn.interrupted:
-                raise
-            # It was interrupted when all was said already: that is not lost, and was noted.
-            kept = True
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-        return replace(end, checkpoint=number if kept else None)
-
-    async def _ended(self, timeline: Timeline, turn: Turn, number: int) -> bool:
-        """Note that the turn of a checkpoint is over; False where that could not be kept."""
-        try:
-            await timeline.end(
-                number,
-                anchor=turn.anchor if turn.started else None,
-                head=self.head,
-                edited=turn.edited,
-                variables=turn.variables,
-            )
-        except ClaudeError as error:
-            # The answer is there and paid for: it is not lost over this.
-            logger.warning("A turn's checkpoint is not complete: %s", error)
-            return False
-        return True
+        answer = partial(self._answer, turn, content, options)
+        return await checkpointed(timeline, turn, words_of(content), lambda: self.head, answer)
 
     @property
     def head(self) -> Pointer:
@@ -250,15 +251,21 @@ class Conversation:
         """
         if self.timeline is None:
             raise RewindRefused("No checkpoints are kept of this conversation.")
-        if self._lock.locked():
-            raise RewindRefused("A turn is running in this conversation: stop it first.")
-        async with self._lock:
-            rewinds = len(self.timeline.record.rewinds)
-            done = await act(Rewinder(self.timeline, self))
-            more = len(self.timeline.record.rewinds) - rewinds
-            if isinstance(done, Plan) and more:
-                self.watchers.tell(lambda one: one.rewound(done, undo=more < 0))
-            return done
+        timeline, rewinder = self.timeline, Rewinder(self.timeline, self)
+
+        async def done() -> T:
+            if self._lock.locked():
+                raise RewindRefused("A turn is running in this conversation: stop it first.")
+            async with self._lock:
+                rewinds = len(timeline.record.rewinds)
+                done = await act(rewinder)
+                more = len(timeline.record.rewinds) - rewinds
+                if isinstance(done, Plan) and more:
+                    self.watchers.tell(lambda one: one.rewound(done, undo=more < 0))
+                return done
+
+        # Whoever watches is told of it, also where nobody waits for it any more.
+        return await asyncio.shield(asyncio.get_running_loop().create_task(done()))
 
     async def fork(self, id: str, number: int | None = None) -> None:
         """Keep a copy of it under another id, as it was just before prompt ``number`` (None: as it
@@ -284,8 +291,7 @@ class Conversation:
         return await asyncio.to_thread(read_messages, self._session, cwd)
 
     def _count(self, end: TurnEnd) -> None:
-        self.usage += end.usage
-        self.cost_usd += end.cost_usd
+        self.usage, self.cost_usd = self.usage + end.usage, self.cost_usd + end.cost_usd
 
     async def _answer(self, turn: Turn, content: Content, options: Options) -> TurnEnd:
         history = self._history
@@ -350,7 +356,7 @@ class Conversation:
                 # It may still be writing the transcript that the next one is to read.
                 self._pool.release(slot)
                 await slot.gone.wait()
-            options = self._with_allowed(options)
+            options = self._allowed.over(options)
             wanted = Wanted.of(options, self._next_session(bound_to, history), content, cold=cold)
             self._slot = slot = await self._pool.claim(self.owner, wanted)
             self._bound_to = bound_to
@@ -358,13 +364,6 @@ class Conversation:
         turn.warmth = slot.warmth
         self._pool.served[slot.warmth] += 1
         return slot
-
-    def _with_allowed(self, options: Options) -> Options:
-        """These options with what was allowed for the conversation, for its next process."""
-        if not self._allowed.rules:
-            return options
-        rules = [*options.sdk.get("allowed_tools", ()), *self._allowed.rules]
-        return replace(options, sdk={**options.sdk, "allowed_tools": rules})
 
     def _next_session(self, bound_to: Options, history: Sequence[Message] | None) -> Session:
         """The session of the CLI's in which another process takes the conversation up.
@@ -425,6 +424,8 @@ class Conversation:
             turn._tell(event)
             self.watchers.tell(lambda one: one.sees(event))
 
+        if turn.changes != self._permission.changes:
+            await self._tell_permission(process)
         process.asking.begin(tell, options.cwd or Path.cwd(), stopping.pause)
         process.hears = self.watchers.hears
         # From here on a cancellation would leave the process in the middle of a turn: an

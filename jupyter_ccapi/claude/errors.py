@@ -188,6 +188,13 @@ class TurnTimeout(TurnFailed):
     """The turn took longer than it may; it was interrupted."""
 
 
+class BudgetSpent(ClaudeError):
+    """A conversation may spend nothing more; its prompt was not sent."""
+
+    def __init__(self, budget_usd: float) -> None:
+        super().__init__(f"The conversation's budget of ${budget_usd:.2f} is spent.")
+
+
 class ControlRefused(ClaudeError):
     """The CLI said no to a control request (``subtype``), or does not know it; ``said`` is its
     answer.

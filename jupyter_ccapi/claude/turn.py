@@ -39,6 +39,8 @@ class Turn:
         self.warmth: Warmth | None = None
         self.messages: list[Message] | None = None
         self.anchor: Pointer | None = None
+        # How often the permission mode had been changed when it began.
+        self.changes = 0
         self._edits: dict[str, Path] = {}
         self.variables: list[str] = []
         self._stop: Callable[[], None] | None = None

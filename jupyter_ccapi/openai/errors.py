@@ -93,6 +93,8 @@ def from_core(error: core.ClaudeError) -> APIError:
             return invalid("messages", said, code="context_length_exceeded")
         case core.ModelError():
             return _from_model(error)
+        case core.BudgetSpent():
+            return APIError(402, said, code="budget_exceeded", should_retry=False)
         case core.TurnTimeout():
             return APIError(504, said, code="turn_timeout", should_retry=False)
         case core.ProcessDied():

@@ -10,7 +10,7 @@ from .address import Address
 from .errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable, Row, Table
+    from sqlalchemy import CursorResult, Executable, Row, Table
     from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -30,11 +30,11 @@ class Transaction:
 
     async def first(self, statement: "Executable") -> "Row[Any] | None":
         """The first row that a statement gives."""
-        return (await self.connection.execute(statement)).first()
+        return (await self._execute(statement)).first()
 
     async def all(self, statement: "Executable") -> "Sequence[Row[Any]]":
         """All rows that a statement gives."""
-        return (await self.connection.execute(statement)).all()
+        return (await self._execute(statement)).all()
 
     async def run(
         self, statement: "Executable", rows: Sequence[Mapping[str, Any]] | None = None
@@ -42,8 +42,25 @@ class Transaction:
         """Execute a statement, for each of ``rows`` where they are given; returns how many rows it
         touched.
         """
-        result = await self.connection.execute(statement, rows)
-        return result.rowcount
+        return (await self._execute(statement, rows)).rowcount
+
+    async def _execute(
+        self, statement: "Executable", rows: Sequence[Mapping[str, Any]] | None = None
+    ) -> "CursorResult[Any]":
+        """Execute a statement, and see it through when cancelled: SQLAlchemy gives its connection
+        up then, and SQLite is locked for as long as somebody still holds on to that.
+        """
+        task = asyncio.ensure_future(self.connection.execute(statement, rows))
+        cancelled = False
+        while not task.done():
+            try:
+                await asyncio.shield(asyncio.wait([task]))
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            task.exception()
+            raise asyncio.CancelledError
+        return task.result()
 
     def insert_new(self, table: "Table") -> "Insert":
         """An INSERT that leaves out what is there already."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_ccapi.store import NoSuchConversation, Store, StoreUnavailable
+from jupyter_ccapi.store import NoSuchConversation, Store, StoredSession, StoreUnavailable
 from jupyter_ccapi.store.schema import HEAD, metadata
 from tests.store.cluster import Cluster
 from tests.store.conftest import sqlite_url
@@ -160,6 +160,26 @@ async def test_who_is_cancelled_while_the_database_is_locked_does_not_lock_it(
         other.execute("ROLLBACK")
     await store.conversations.create("ann")
     assert len((await store.conversations.list("ann")).items) == 2
+
+
+async def test_wherever_a_write_is_cancelled_the_next_one_can_write(
+    tmp_path: Path, make_store: Callable[..., Store]
+) -> None:
+    """SQLite would say for five seconds, and longer, that it is locked."""
+    store = make_store(sqlite_url(tmp_path))
+    await store.sessions.put(StoredSession("one", "ann", 1.0, 1.0, {}, 0, closed=False))
+    written = "x" * 60_000
+    for step in range(25):
+        begin = 1_000 * step
+        events = [(begin + place, written) for place in range(1, 201)]
+        writing = asyncio.create_task(store.sessions.append("one", events))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.0007 * step)
+        writing.cancel()
+        await asyncio.wait([writing])
+        await store.sessions.append("one", [(begin + 500, "y")])
+    assert len(await store.sessions.read("one", after=24_499, upto=24_500)) == 1
 
 
 async def test_a_locked_database_is_named(tmp_path: Path, make_store: Callable[..., Store]) -> None:
