@@ -1,6 +1,7 @@
 """What a client may ask of a session, checked."""
 
 import json
+import math
 from functools import cache
 from typing import Any
 
@@ -28,6 +29,7 @@ _PART = {
         {"if": {"properties": {"type": {"const": kind}}}, "then": {"required": [needed]}}
         for kind, needed in _PARTS.items()
     ],
+    "additionalProperties": False,
 }
 _FIELDS: dict[str, dict[str, Any]] = {
     "user_message": {"content": {"type": ["string", "array"], "items": _PART}},
@@ -64,7 +66,7 @@ def read_command(message: str | bytes) -> dict[str, Any]:
     if isinstance(message, bytes):
         raise Refused("Send text: each message is a JSON object.")
     try:
-        command = json.loads(message, parse_constant=_no_number)
+        command = json.loads(message, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Refused(f"This is not valid JSON: {error}.") from None
     if not isinstance(command, dict) or not isinstance(command.get("type"), str):
@@ -86,6 +88,14 @@ def check_command(command: dict[str, Any]) -> None:
         where = ".".join(str(part) for part in wrong.absolute_path)
         said = wrong.message if len(wrong.message) <= 300 else f"{wrong.message[:300]}…"
         raise Refused(f"{kind}{f', {where}' if where else ''}: {said}.")
+
+
+def _finite(digits: str) -> float:
+    """A number, of those that JSON can say again."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {digits[:20]} is too great")
+    return number
 
 
 def _no_number(name: str) -> float:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from jupyter_ccapi.claude import (
     TurnEnd,
     Watcher,
 )
-from jupyter_ccapi.claude.errors import InvalidOption
+from jupyter_ccapi.claude.errors import BudgetSpent, InvalidOption
 from jupyter_ccapi.claude.history import Content, Message
 from jupyter_ccapi.claude.options import check_model
 from jupyter_ccapi.claude.planning import Plan
@@ -47,9 +46,8 @@ class Host(Watcher):
     ``tell`` gets all that happens, whoever sends the prompts; those that are not a client's bear
     ``name`` as their ``client_id``, as do answers that a person gives there. ``options`` says what
     a client's prompt runs with (None: with the conversation's own), ``change`` is told what clients
-    set (``model``, ``permission_mode``). ``budget_usd`` is what all its
-    turns may spend, of which ``spent_usd`` is spent already. ``protected`` are files that a rewind
-    never writes.
+    set (``model``, ``permission_mode``). ``protected`` are files that a rewind never writes;
+    ``end`` is what ends the conversation in place of closing it.
     """
 
     def __init__(
@@ -60,8 +58,6 @@ class Host(Watcher):
         name: str | None = None,
         options: Callable[[], Awaitable[Options]] | None = None,
         change: Callable[[Mapping[str, Any]], None] = lambda settings: None,
-        budget_usd: float | None = None,
-        spent_usd: float = 0.0,
         protected: Callable[[], Sequence[Path]] = tuple,
         end: Callable[[], Any] | None = None,
     ) -> None:
@@ -70,8 +66,6 @@ class Host(Watcher):
         self._name = name
         self._options = options
         self._change = change
-        self._budget_usd = budget_usd
-        self._spent_usd = spent_usd
         self._protected = protected
         self._end = end
         self._turn: Turn | None = None
@@ -197,11 +191,6 @@ class Host(Watcher):
         content = await asyncio.to_thread(content_of, given, folder)
         # Not before: a client may have changed them meanwhile.
         options = conversation.options if self._options is None else await self._options()
-        if self._budget_usd is not None:
-            left = self._budget_usd - self._spent_usd - conversation.cost_usd
-            if left <= 0:
-                raise Refused(f"The session's budget of ${self._budget_usd:.2f} is spent.")
-            options = replace(options, budget_usd=left)
         conversation.options = options
         turn = conversation.send(content)
         self._sent[turn] = (by, given)
@@ -280,11 +269,25 @@ def told_before(messages: Sequence[Message], name: str | None) -> list[Told]:
     return told
 
 
+def failed(why: str, subtype: str | None = None) -> Told:
+    """The result of a turn that has come to nothing."""
+    return {
+        "type": "result",
+        "subtype": subtype or "error_during_execution",
+        "is_error": True,
+        "result": "",
+        "error": why,
+        "stop_reason": None,
+        "permission_denials": [],
+        **_counted(None),
+    }
+
+
 def _result(outcome: TurnEnd | ClaudeError) -> Told:
     if isinstance(outcome, ClaudeError):
         spent = outcome.spent
-        failed = {"type": "result", "subtype": "error_during_execution", "is_error": True}
-        return {**failed, "result": "", "error": str(outcome), **_counted(spent)}
+        budget = isinstance(outcome, BudgetSpent)
+        return failed(str(outcome), "error_max_budget_usd" if budget else None) | _counted(spent)
     return {
         "type": "result",
         "subtype": _SUBTYPES[outcome.reason],

@@ -5,6 +5,7 @@ once. Pure bookkeeping: it knows no socket.
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 #: The longest frame that either side takes, in characters.
@@ -146,8 +147,10 @@ def reply(id: str, *, answer: Mapping[str, Any] | None = None, error: str | None
 
 
 def encode(frame: Mapping[str, Any]) -> str:
-    """A frame as it is sent: JSON, all ASCII."""
-    return json.dumps(frame, separators=(",", ":"))
+    """A frame as it is sent: JSON, all ASCII. Raises ``ValueError`` for numbers that JSON has not:
+    NaN and infinity.
+    """
+    return json.dumps(frame, separators=(",", ":"), allow_nan=False)
 
 
 def decode(text: str | bytes, *, most: int = MAX_FRAME) -> dict[str, Any]:
@@ -157,7 +160,7 @@ def decode(text: str | bytes, *, most: int = MAX_FRAME) -> dict[str, Any]:
     if len(text) > most:
         raise ValueError(f"A frame is longer than {most >> 10:,} KB.")
     try:
-        frame = json.loads(text)
+        frame = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         raise ValueError("A frame is not JSON.") from None
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
@@ -165,11 +168,33 @@ def decode(text: str | bytes, *, most: int = MAX_FRAME) -> dict[str, Any]:
     return frame
 
 
+def _finite(text: str) -> float:
+    if not isfinite(number := float(text)):
+        raise ValueError("JSON has finite numbers only")
+    return number
+
+
 def _frame(number: int, event: Mapping[str, Any]) -> str:
-    frame = encode({"type": "event", "n": number, "event": dict(event)})
+    try:
+        frame = encode({"type": "event", "n": number, "event": dict(event)})
+    except ValueError:
+        # The other side would hang up, and each time again when it is sent again.
+        event = _without_odd_numbers(dict(event))
+        frame = encode({"type": "event", "n": number, "event": event})
     if len(frame) <= _MAX_EVENT:
         return frame
     return encode({"type": "event", "n": number, "event": _shortened(dict(event))})
+
+
+def _without_odd_numbers(value: Any) -> Any:
+    """This with null for NaN and infinity, as JavaScript has it."""
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_odd_numbers(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_odd_numbers(one) for one in value]
+    return value
 
 
 def _shortened(value: Any) -> Any:

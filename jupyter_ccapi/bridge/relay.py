@@ -72,6 +72,10 @@ class Relay:
         self._longest_wait = longest_wait
         self._run = uuid4().hex
         self._over = False
+        self._leaving = False
+        self._there = False
+        # The number of the last event that was handed to the connection.
+        self._sent = 0
         self._outbox = Outbox()
         self._told = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -82,7 +86,7 @@ class Relay:
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Something happened in the conversation."""
-        if not self._over:
+        if not (self._over or self._leaving):
             self._outbox.put(event)
             self._arrived.clear()
             self._told.set()
@@ -102,7 +106,9 @@ class Relay:
                 except _Cut as cut:
                     if self.source is None:
                         raise CannotConnect(f"{self.url} cannot be connected to: {cut}.") from cut
-                    self._notice("cut", str(cut))
+                    if self._there:
+                        self._there = False
+                        self._notice("cut", str(cut))
                     # One that is cut again and again at once is not tried ever faster.
                     wait = _FIRST_WAIT if time() - began > self._longest_wait else wait
                 except CannotConnect:
@@ -116,6 +122,12 @@ class Relay:
             for task in self._doing:
                 task.cancel()
 
+    def leave(self) -> None:
+        """The conversation is not to be published any more, though it goes on: nothing is taken
+        from ``tell`` now, and the session is told when ``run`` is cancelled.
+        """
+        self._leaving = True
+
     async def flush(self, patience: float = _GRACE) -> bool:
         """Wait until the server has all that was told; False where that takes longer (seconds)."""
         with suppress(TimeoutError):
@@ -127,10 +139,12 @@ class Relay:
         """One connection, from its beginning until the server ends the session."""
         socket = await dial(self.url, self._secret, self._tls)
         try:
-            received = await self._introduce(socket)
+            self._sent = await self._introduce(socket)
             self._socket = socket
-            await self._serve(socket, received)
+            await self._serve(socket)
         finally:
+            if self._leaving and self._socket is not None:
+                self._say_goodbye(socket)
             self._socket = None
             await hang_up(socket, "the relay was ended")
 
@@ -148,9 +162,12 @@ class Relay:
         match frame:
             case {"type": "welcome", "token": str(token), "received": int(received)}:
                 self._secret = token
-                self._acked(received)
+                # A crash of the server may yet take what it has received and not kept.
+                kept = frame.get("kept")
+                self._acked(kept if isinstance(kept, int) else received)
             case _:
                 raise RelayRefused("The server says something else than welcome.")
+        self._there = True
         if self.source is None:
             self.source = await self._make(frame.get("resume"))
             self._notice("connected", "")
@@ -158,8 +175,8 @@ class Relay:
             self._notice("back", "")
         return received
 
-    async def _serve(self, socket: "WebSocketClientConnection", received: int) -> None:
-        telling = asyncio.create_task(self._send_all(socket, received))
+    async def _serve(self, socket: "WebSocketClientConnection") -> None:
+        telling = asyncio.create_task(self._send_all(socket))
         try:
             while True:
                 match await _read(socket):
@@ -178,17 +195,29 @@ class Relay:
         if not len(self._outbox):
             self._arrived.set()
 
-    async def _send_all(self, socket: "WebSocketClientConnection", received: int) -> None:
+    async def _send_all(self, socket: "WebSocketClientConnection") -> None:
         """Send what was told, as fast as the connection takes it."""
         from tornado.websocket import WebSocketClosedError
 
         with suppress(WebSocketClosedError):
             while True:
                 self._told.clear()
-                while (found := self._outbox.after(received)) is not None:
-                    received, frame = found
+                while (frame := self._next()) is not None:
                     await socket.write_message(frame)
                 await self._told.wait()
+
+    def _next(self) -> str | None:
+        """What is to be sent next."""
+        if (found := self._outbox.after(self._sent)) is None:
+            return None
+        self._sent, frame = found
+        return frame
+
+    def _say_goodbye(self, socket: "WebSocketClientConnection") -> None:
+        """Say what is left to be said, and that it was the last."""
+        while (frame := self._next()) is not None:
+            post(socket, frame)
+        post(socket, encode({"type": "ended"}))
 
     def _take_up(self, id: str, command: Mapping[str, Any], by: str) -> None:
         if self._done.begin(id):
@@ -222,5 +251,7 @@ async def _read(socket: "WebSocketClientConnection") -> dict[str, Any]:
     except ValueError as error:
         raise RelayRefused(f"The server cannot be understood: {error}") from None
     if frame["type"] == "refused":
+        if frame.get("again") is True:
+            raise _Cut(str(frame.get("error")).rstrip("."))
         raise RelayRefused(str(frame.get("error")))
     return frame

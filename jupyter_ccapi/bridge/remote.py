@@ -6,20 +6,22 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import uuid4
 
 from .link import MAX_FRAME, Inbox, decode, encode
+from .relayed import checked, texts
 from .source import Refused
 
 #: The version of what both sides say to each other.
 VERSION = 1
 #: Codes with which a socket is closed: what was said makes no sense, the secret is wrong, somebody
-#: else is there.
-MALFORMED, FORBIDDEN, TAKEN = 4400, 4403, 4409
+#: else is there; another try, soon, may do.
+MALFORMED, FORBIDDEN, TAKEN, AGAIN = 4400, 4403, 4409, 1013
 
 #: The longest hello, in characters: whoever says it is not known yet.
 MAX_HELLO = 64 * 1024
@@ -30,21 +32,10 @@ _MOST_WAITING = 32
 _MOST_UNANSWERED = 500
 # Acknowledgements are sent together, so many seconds after the first event.
 _ACK_AFTER = 0.1
+# Where nothing can be written, so many events are remembered one by one, to be acknowledged.
+_MOST_UNSETTLED = 10_000
 # Seconds for a relay to hang up.
 _GRACE = 5.0
-# What a relay may tell, and what must be in that for a session to take it; that it was lost and is
-# back is the server's to say.
-_EVENTS: dict[str, dict[str, Any]] = {
-    "user_message": {"content": str | list},
-    "stream_event": {"event": dict},
-    "assistant": {"message": dict},
-    "tool_progress": {"tool_use_id": str},
-    "permission_request": {"request_id": str, "request": dict},
-    "permission_resolved": {"request_id": str, "behavior": str},
-    "result": {"subtype": str, "is_error": bool},
-    "rewound": {},
-    "settings": {},
-}
 _RUN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 _INFO = ("cwd", "model", "permission_mode", "name")
 _WRONG = (
@@ -53,6 +44,9 @@ _WRONG = (
 )
 _RESTARTED = "The relay was started anew, and the turn that was under way ended with the old one."
 _GONE = "The relay was started anew before this was done: ask again."
+_ENDED = "The conversation is not shared any more: it goes on, if it does, where it runs."
+_NOT_SHARED = "it is not shared any more"
+_ENDING = "The server ends: try again when it has been started anew."
 
 
 class NotAdmitted(Refused):
@@ -63,11 +57,33 @@ class NotAdmitted(Refused):
         self.code = code
 
 
+class TryAgain(NotAdmitted):
+    """A relay is turned away for now: another try, soon, may do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, AGAIN)
+
+
+class Written(Protocol):
+    """What is asked of a session's log: how much of it is kept for good."""
+
+    last_id: int
+    on_written: Callable[[], None]
+
+    @property
+    def settled(self) -> int:
+        """Nothing up to this number waits to be written."""
+
+
 class Audience(Protocol):
     """What is asked of a session."""
 
-    def take(self, event: dict[str, Any]) -> None:
-        """Something happened in the conversation."""
+    @property
+    def log(self) -> Written:
+        """Where it keeps what it takes."""
+
+    def take(self, event: dict[str, Any], mark: str = "") -> None:
+        """Something happened in the conversation; ``mark`` says which event that is."""
 
     def end_turn(self, why: str) -> None:
         """The turn that may be under way will have no end of its own."""
@@ -122,7 +138,7 @@ class Hello:
         if not isinstance(info, dict):
             raise NotAdmitted("hello.info must be an object.", MALFORMED)
         try:
-            known = _texts(info, _INFO)
+            known = texts(info, _INFO)
         except ValueError as error:
             raise NotAdmitted(f"hello.info: {error}", MALFORMED) from None
         return cls(run, kind, known)
@@ -145,6 +161,7 @@ class Remote:
         self._socket: Socket | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._closed = False
+        self._left: str | None = None
 
     @property
     def connected(self) -> bool:
@@ -160,8 +177,13 @@ class Remote:
         """As ``Source.do``. While the conversation is out of reach this waits until it is back."""
         if self._closed:
             raise Refused("The session is closed.")
+        if self._left is not None:
+            raise Refused(self._left)
         id = uuid4().hex
-        frame = encode({"type": "command", "id": id, "command": dict(command), "by": by})
+        try:
+            frame = encode({"type": "command", "id": id, "command": dict(command), "by": by})
+        except ValueError as error:
+            raise Refused(f"This cannot be sent on: {error}.") from None
         most = _MOST_WAITING if self._socket is None else _MOST_UNANSWERED
         size = sum(len(one.frame) for one in self._waiting.values())
         if len(self._waiting) >= most or size + len(frame) > MAX_FRAME:
@@ -191,13 +213,18 @@ class Remote:
 
     def connect(self, socket: Socket) -> None:
         """The conversation is within reach by this socket."""
-        self._socket = socket
+        self._socket, self._left = socket, None
         for waiting in self._waiting.values():
             socket.send(waiting.frame)
 
     def disconnect(self) -> None:
         """It is not any more."""
         self._socket = None
+
+    def leave(self, why: str) -> None:
+        """The conversation has left, and nobody says that it will be back."""
+        self._socket, self._left = None, why
+        self.fail(why)
 
     def fail(self, why: str) -> None:
         """None of the commands that wait will be done."""
@@ -229,7 +256,7 @@ class Admission:
 
     ``secret`` opens the door to one run (with ``reusable``, to any), ``token`` to that run again.
     Until the token has come back the secret stays good for its run, ``invited``: the welcome may
-    have been lost.
+    have been lost. ``received`` counts what a crash of the server cannot take any more.
     """
 
     secret: str | None = None
@@ -244,15 +271,27 @@ class Admission:
 class RelayDoor:
     """Lets relays in to one session: one at a time, each event of theirs once and in order.
 
-    ``resume`` is what a relay needs to take the conversation up. The session's source is
-    ``remote``.
+    ``resume`` is what a relay needs to take the conversation up, ``mark`` that of the last event
+    that the log has. The session's source is ``remote``.
     """
 
     session: Audience
     resume: Mapping[str, Any] | None = None
     admission: Admission = field(default_factory=Admission)
     remote: Remote = field(default_factory=Remote)
+    mark: str = ""
     _line: "Line | None" = None
+    _shut: bool = False
+    _inbox: Inbox = field(init=False)
+    # Of what was taken and is not settled: up to which number of the log that is, and of the run.
+    _unsettled: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        run, _, number = self.mark.rpartition(":")
+        if run and run == self.admission.run and number.isdecimal():
+            self.admission.received = max(self.admission.received, int(number))
+        self._inbox = Inbox(self.admission.received)
+        self.session.log.on_written = self._settle
 
     def invite(self, *, secret: str | None = None, reusable: bool = False) -> str:
         """A new secret, to be shown once; the one before it is not good any more."""
@@ -263,6 +302,8 @@ class RelayDoor:
 
     def open(self, secret: str, hello: Hello, socket: Socket) -> "Line":
         """Let a relay in, and welcome it. Raises ``NotAdmitted``."""
+        if self._shut:
+            raise TryAgain(_ENDING)
         admission = self.admission
         same = admission.run == hello.run
         by_token = same and _is(secret, admission.token)
@@ -285,15 +326,58 @@ class RelayDoor:
             self._begin(hello.run)
         token = secret if by_token else secrets.token_urlsafe(32)
         admission.token = _digest(token)
+        self._settle()
         self._line = line = Line(self, socket)
-        welcome = {"token": token, "received": admission.received, "resume": self.resume}
-        socket.send(encode({"type": "welcome", **welcome}))
+        count = {"received": self._inbox.received, "kept": admission.received}
+        socket.send(encode({"type": "welcome", "token": token, **count, "resume": self.resume}))
         if self.remote.closed:
             socket.send(encode({"type": "close"}))
             return line
         self.remote.connect(socket)
         self.session.back(self.remote, info=hello.info)
         return line
+
+    def cut(self, code: int, reason: str) -> None:
+        """Take nothing any more, and let nobody in: the server ends. What was not acknowledged is
+        told again, to the next server.
+        """
+        self._shut = True
+        if (line := self._line) is not None:
+            self._line = None
+            self.remote.disconnect()
+            line.cut(code, reason)
+        self._settle()
+
+    def taken(self, number: int, event: dict[str, Any]) -> None:
+        """An event has come in."""
+        if self._inbox.take(number):
+            self.session.take(event, f"{self.admission.run}:{number}")
+            last = self.session.log.last_id
+            unsettled = self._unsettled
+            if unsettled and (unsettled[-1][0] == last or len(unsettled) > _MOST_UNSETTLED):
+                unsettled.pop()
+            unsettled.append((last, number))
+
+    def settled(self) -> int:
+        """The number of the last event before which nothing waits to be written."""
+        upto, unsettled = self.session.log.settled, self._unsettled
+        while unsettled and unsettled[0][0] <= upto:
+            self.admission.received = unsettled.popleft()[1]
+        return self.admission.received
+
+    def _settle(self) -> None:
+        """More was written."""
+        self.settled()
+        if self._line is not None:
+            self._line.acknowledge()
+
+    def ended(self, line: "Line") -> None:
+        """The conversation goes on without being told here."""
+        if self._line is line:
+            self._line = None
+            self.remote.leave(_ENDED)
+            self.session.end_turn(_ENDED)
+            self.session.lost(_NOT_SHARED)
 
     def _invited(self, secret: str, run: str) -> bool:
         admission = self.admission
@@ -304,6 +388,8 @@ class RelayDoor:
         """Another conversation object than before: it knows nothing of what the last one did."""
         first = self.admission.run is None
         self.admission.run, self.admission.received = run, 0
+        self._inbox = Inbox()
+        self._unsettled.clear()
         if first:
             return
         self.remote.fail(_GONE)
@@ -324,7 +410,7 @@ class Line:
     def __init__(self, door: RelayDoor, socket: Socket) -> None:
         self._door = door
         self._socket = socket
-        self._inbox = Inbox(door.admission.received)
+        self._acked = door.admission.received
         self._ack: asyncio.TimerHandle | None = None
         self._over = False
 
@@ -346,30 +432,40 @@ class Line:
 
     def replaced(self) -> None:
         """The same relay has another connection."""
+        self.cut(TAKEN, "The relay has connected again.")
+
+    def cut(self, code: int, reason: str) -> None:
+        """Nothing is taken any more."""
         self._end()
-        self._socket.close(TAKEN, "The relay has connected again.")
+        self._socket.close(code, reason)
+
+    def acknowledge(self) -> None:
+        """Tell the relay what it need not tell again."""
+        if self._ack is not None:
+            self._ack.cancel()
+            self._ack = None
+        if (number := self._door.settled()) > self._acked and not self._over:
+            self._acked = number
+            self._socket.send(encode({"type": "ack", "n": number}))
 
     def _take(self, frame: Mapping[str, Any]) -> None:
         match frame:
             case {"type": "event", "n": int(number), "event": {"type": str(kind)} as event}:
                 if not 0 < number < 2**53:
                     raise ValueError("The number of an event is out of bounds.")
-                self._event(number, _checked(kind, event))
+                self._event(number, checked(kind, event))
             case {"type": "reply"}:
                 self._door.remote.answered(frame)
+            case {"type": "ended"}:
+                self.cut(1000, _NOT_SHARED)
+                self._door.ended(self)
             case {"type": kind}:
                 raise ValueError(f"A frame {kind[:40]!r} cannot be taken here.")
 
     def _event(self, number: int, event: dict[str, Any]) -> None:
-        if self._inbox.take(number):
-            self._door.admission.received = number
-            self._door.session.take(event)
+        self._door.taken(number, event)
         if self._ack is None:
-            self._ack = asyncio.get_running_loop().call_later(_ACK_AFTER, self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        self._ack = None
-        self._socket.send(encode({"type": "ack", "n": self._inbox.received}))
+            self._ack = asyncio.get_running_loop().call_later(_ACK_AFTER, self.acknowledge)
 
     def _refuse(self, why: str) -> None:
         self._end()
@@ -382,34 +478,11 @@ class Line:
             self._ack = None
 
 
-def _checked(kind: str, event: dict[str, Any]) -> dict[str, Any]:
-    """An event without what is not a relay's to say. Raises ``ValueError``."""
-    if kind not in _EVENTS:
-        raise ValueError(f"There is no event {kind[:40]!r} in this version.")
-    for name, wanted in _EVENTS[kind].items():
-        if not isinstance(event.get(name), wanted):
-            raise ValueError(f"The event {kind!r} has no {name}.")
-    if kind == "settings":
-        return {"type": kind, **_texts(event, ("model", "permission_mode"))}
-    if kind == "result" and not isinstance(event.get("cost_usd", 0.0), int | float | None):
-        raise ValueError("The event 'result' has a cost that is no number.")
-    event.pop("event_id", None)
-    return event
-
-
-def _texts(found: Mapping[str, Any], names: Iterable[str]) -> dict[str, str | None]:
-    """Those of these that are there. Raises ``ValueError`` for what is neither text nor null."""
-    known = {name: found[name] for name in names if name in found}
-    for name, value in known.items():
-        if value is not None and not (isinstance(value, str) and len(value) <= 4096):
-            raise ValueError(f"{name} must be a text, or null.")
-    return known
-
-
 def refuse(socket: Socket, error: Refused) -> None:
     """Tell a relay why it is turned away, and close its socket."""
     code = error.code if isinstance(error, NotAdmitted) else FORBIDDEN
-    socket.send(encode({"type": "refused", "error": str(error)}))
+    again = {"again": True} if isinstance(error, TryAgain) else {}
+    socket.send(encode({"type": "refused", "error": str(error), **again}))
     socket.close(code, "refused")
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 from uuid import uuid4
 
 from .client import GONE, Client, Role
+from .host import failed
 from .log import Entry, Log
 from .source import Refused, Source
+
+logger = logging.getLogger(__name__)
 
 #: What a session does. ``starting``: its source was never there yet; ``source_lost``: it was.
 State = Literal["starting", "idle", "running", "waiting_permission", "source_lost", "closed"]
@@ -83,7 +87,7 @@ class Session:
     @property
     def quiet(self) -> bool:
         """Whether nobody is there and nothing happens."""
-        return not self.clients and not self.turn_open and not self.pending
+        return not self.clients and (self._lost or not (self.turn_open or self.pending))
 
     def describe(self) -> dict[str, Any]:
         """It, as the API shows it."""
@@ -100,7 +104,7 @@ class Session:
             ],
             "turns": self.turns,
             "cost_usd": self.cost_usd,
-            "last_event_id": self.log.last_id,
+            "last_event_id": self.log.shown,
         }
 
     def greeting(self, client: Client) -> dict[str, Any]:
@@ -112,7 +116,7 @@ class Session:
             "client_id": client.id,
             "role": client.role,
             **self.about,
-            "last_event_id": self.log.last_id,
+            "last_event_id": self.log.shown,
         }
 
     def pending_before(self, seen: int) -> list[str]:
@@ -124,8 +128,10 @@ class Session:
             del event["event_id"]
         return [json.dumps(event) for event in waiting]
 
-    def take(self, event: dict[str, Any]) -> None:
-        """Something has happened, the source says."""
+    def take(self, event: dict[str, Any], mark: str = "") -> None:
+        """Something has happened, the source says; ``mark`` is what it knows that by, where it may
+        have to tell it again.
+        """
         if self.closed:
             return
         if event["type"] == "settings":
@@ -136,7 +142,7 @@ class Session:
             self._changed(self)
             self._tell_status()
             return
-        entry = self.log.append(event)
+        entry = self.log.append(event, mark)
         self._note(event, entry)
         if event["type"] == "result":
             self.turns += 1
@@ -166,8 +172,7 @@ class Session:
     def _wake(self) -> None:
         if self.state in ("running", "idle"):
             self._acted()
-        for client in list(self.clients):
-            client.wake()
+        self.wakes()
         if self.state != self._shown:
             self._tell_status()
 
@@ -186,9 +191,14 @@ class Session:
         self._changed(self)
         self._wake()
 
-    def missing(self) -> None:
-        """Its source was there before the server was started anew."""
-        self._lost = True
+    def missing(self, source: Source) -> None:
+        """Its source was there before the server was started anew, and may come back."""
+        self._lost, self.source = True, source
+
+    def wakes(self) -> None:
+        """There may be more in the log that clients may be sent."""
+        for client in list(self.clients):
+            client.wake()
 
     def was_closed(self) -> None:
         """It is one of earlier times."""
@@ -200,8 +210,7 @@ class Session:
             resolved = {"type": "permission_resolved", "request_id": id, "behavior": "deny"}
             self.take({**resolved, "by": None, "scope": "once", "message": why})
         if self.turn_open:
-            failed = {"type": "result", "subtype": "error_during_execution", "is_error": True}
-            self.take({**failed, "result": "", "error": why, "usage": {}, "cost_usd": 0.0})
+            self.take(failed(why))
 
     def join(
         self,
@@ -267,17 +276,27 @@ class Session:
                 return not command.get("dry_run") and command.get("files") is not False
         return False
 
-    async def close(self, *, code: int = GONE, reason: str = "the session was closed") -> None:
-        """End it: its conversation, and all connections."""
+    async def close(
+        self, *, code: int = GONE, reason: str = "the session was closed", ends_turn: bool = True
+    ) -> None:
+        """End it: its conversation, and all connections. Without ``ends_turn`` the turn that is
+        under way goes on elsewhere.
+        """
         if self._closing:
             return
         self._closing = True
         self._tell_status()
-        if self.source is not None:
-            await self.source.close()
-        self.closed = True
-        await asyncio.gather(*(client.end(code, reason) for client in list(self.clients)))
-        await self.log.close()
+        try:
+            if self.source is not None:
+                await self.source.close()
+        except Exception:
+            logger.exception("The conversation of session %s was not closed", self.id)
+        finally:
+            if ends_turn:
+                self.end_turn("The session was closed.")
+            self.closed = True
+            await asyncio.gather(*(client.end(code, reason) for client in list(self.clients)))
+            await self.log.close()
 
     def status(self) -> dict[str, Any]:
         """What it does, for its clients."""

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,10 @@ OpenHost = Callable[[str, str, Mapping[str, Any], Callable[[Told], None]], Await
 
 # How often it is looked for sessions that nobody needs any more, in seconds, at the most.
 _LOOK = 30.0
+# So many numbers for events are reserved with a new session.
+_FIRST = 1_000
+_ID = re.compile(r"session_[0-9a-f]{32}")
+_ENDS = "the server ends"
 _CUT_OFF = "The server ended in the middle of this turn. Send the prompt again to go on."
 
 
@@ -38,6 +43,10 @@ class NoSuchSession(Refused):
 
     def __init__(self, id: str) -> None:
         super().__init__(f"There is no session {id!r}.")
+
+
+class Busy(Refused):
+    """A turn runs."""
 
 
 class TooMany(Refused):
@@ -92,6 +101,7 @@ class Sessions:
         self._doors: dict[str, RelayDoor] = {}
         self._loading = asyncio.Lock()
         self._saving: dict[str, asyncio.Task[None]] = {}
+        self._unsaved: set[str] = set()
         # Those that are about to end; until that is written they are not there for anybody.
         self._ending: dict[str, asyncio.Event] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -107,17 +117,23 @@ class Sessions:
         relay a new secret. Raises as ``create`` does, and ``NoSuchSession``.
         """
         session = await self.get(owner, id)
-        kept = self._kept[id]
+        kept = self._kept.get(id) or await self._store.sessions.get(id)
+        if kept is None:
+            raise NoSuchSession(id)
         if kept.settings["place"] != new.place:
             raise Refused(f'This session\'s source is "{kept.settings["place"]}", and stays that.')
+        if session.turn_open and not session.closed and new.place == "local":
+            raise Busy("A turn runs in this session: resume it when that has ended, or stop it.")
+        kept = replace(kept, settings={**kept.settings, **_settings(new)}, closed=False)
         if session.closed:
             self._check_most()
-        elif session.source is not None and new.place == "local":
-            await session.source.close()
-        settings = {**kept.settings, **_settings(new)}
-        self._kept[id] = kept = replace(kept, settings=settings, closed=False)
-        if session.closed:
-            session = await self._from(kept)
+            async with self._loading:
+                session = self._open.get(id) or await self._from(kept)
+        else:
+            self._kept[id] = kept
+            if session.source is not None and new.place == "local":
+                await session.source.close()
+                session.source = _Here(self._open_host, session, new.wish)
         session.about |= _about(new)
         secret = await self._settle(session, new)
         await self._store.sessions.put(self._stored(session))
@@ -140,28 +156,28 @@ class Sessions:
         """End a session, and forget it. Raises ``NoSuchSession``."""
         session = await self.get(owner, id)
         async with self._end(session):
-            self._kept.pop(id, None)
             await self._store.sessions.delete(id)
 
     async def door(self, id: str, secret: str, hello: Hello) -> RelayDoor:
         """Where a relay comes in. A kernel brings its session with it. Raises ``NotAdmitted``."""
         session = await self._find(id)
         brings = hello.kind == "kernel" and _same(secret, self._kernel_secret)
-        if brings and (session is None or session.closed):
+        if brings and (session is None or session.closed) and _ID.fullmatch(id):
             new = New(self._kernel_owner, hello.info, {}, "kernel")
             if session is None:
                 session, _ = await self._begin(new, id, ())
             else:
                 session, _ = await self.resume(self._kernel_owner, id, new)
         door = self._doors.get(id)
-        if brings and door is not None:
-            door.invite(secret=self._kernel_secret, reusable=True)
         place = self._kept[id].settings["place"] if id in self._kept else None
         if session is None or session.closed or door is None or place != hello.kind:
             raise NotAdmitted(
                 "There is no session here that waits for you: it was closed, or never made.",
                 FORBIDDEN,
             )
+        if brings:
+            # The server may be another one than when this session was first brought.
+            door.invite(secret=self._kernel_secret, reusable=True)
         return door
 
     @property
@@ -182,18 +198,21 @@ class Sessions:
     async def _begin(
         self, new: New, id: str, history: Sequence[Told]
     ) -> tuple[Session, str | None]:
+        if id in self._open:
+            return self._open[id], None
         self._check_most()
         now = time.time()
-        kept = StoredSession(id, new.owner, now, now, _settings(new), 0, closed=False)
-        await self._store.sessions.put(kept)
-        session = await self._from(kept)
-        for event in history:
-            session.log.append(event)
+        kept = StoredSession(id, new.owner, now, now, _settings(new), _FIRST, closed=False)
+        # Before anybody can find it in the store, and load it.
+        session = self._register(self._build(kept, last_id=0), kept)
         try:
+            await self._store.sessions.put(kept)
+            for event in history:
+                session.log.append(event)
             return session, await self._settle(session, new)
         except BaseException:
-            self._open.pop(id, None)
-            self._kept.pop(id, None)
+            self._unregister(id)
+            await session.log.close()
             with suppress(StoreError):
                 await self._store.sessions.delete(id)
             raise
@@ -201,8 +220,9 @@ class Sessions:
     async def _settle(self, session: Session, new: New) -> str | None:
         """Give a session its source, or the door by which that will come."""
         if new.place == "local":
-            host = await self._open_host(session.id, session.owner, new.wish, session.take)
-            session.back(host, info=host.info)
+            if not isinstance(session.source, _Here):
+                session.source = _Here(self._open_host, session, new.wish)
+            await session.source.open()
             return None
         door = self._doors.get(session.id)
         if door is None or door.remote.closed:
@@ -223,44 +243,66 @@ class Sessions:
 
     async def _load(self, id: str) -> Session | None:
         kept = await self._store.sessions.get(id)
-        return None if kept is None else await self._from(kept)
+        if id in self._open or kept is None:
+            return self._open.get(id)
+        return await self._from(kept)
 
     async def _from(self, kept: StoredSession) -> Session:
         """The session of which this is kept."""
         settings, id = kept.settings, kept.id
-        log = Log(id, self._store.sessions, last_id=kept.last_event_id)
+        session = self._build(kept, last_id=kept.last_event_id)
+        if kept.closed:
+            session.was_closed()
+            return session
+        if (since := settings.get("turn_since")) is not None:
+            after = since - 1
+            while events := await self._store.sessions.read(id, after=after):
+                session.recall(events)
+                after = events[-1][0]
+        self._register(session, kept)
+        if settings["place"] == "local":
+            session.source = _Here(self._open_host, session, settings["wish"])
+            session.end_turn(_CUT_OFF)
+        else:
+            admission = Admission(**settings.get("admission") or {})
+            door = RelayDoor(session, resume={"id": id}, admission=admission, mark=kept.mark)
+            self._doors[id] = door
+            if admission.run is not None:
+                session.missing(door.remote)
+        return session
+
+    def _build(self, kept: StoredSession, *, last_id: int) -> Session:
+        """An object for a session, that nobody knows yet."""
+        log = Log(
+            kept.id,
+            self._store.sessions,
+            last_id=last_id,
+            reserved=kept.last_event_id,
+            news=lambda: session.wakes(),
+        )
         session = Session(
-            id,
+            kept.id,
             kept.owner,
             log,
-            settings["about"],
+            kept.settings["about"],
             created_at=kept.created_at,
             vet=lambda command: self._vet(session, command),
             changed=self._save,
             acted=self._acted,
-            turns=settings.get("turns", 0),
-            cost_usd=settings.get("cost_usd", 0.0),
+            turns=kept.settings.get("turns", 0),
+            cost_usd=kept.settings.get("cost_usd", 0.0),
         )
-        self._kept[id] = kept
-        if kept.closed:
-            session.was_closed()
-            return session
-        self._open[id] = session
+        return session
+
+    def _register(self, session: Session, kept: StoredSession) -> Session:
+        self._open[session.id], self._kept[session.id] = session, kept
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._look())
-        if (since := settings.get("turn_since")) is not None:
-            events = await self._store.sessions.read(id, after=since - 1)
-            session.recall(events)
-        if settings["place"] == "local":
-            if session.turn_open:
-                session.end_turn(_CUT_OFF)
-            session.source = _Later(self._open_host, session, settings["wish"])
-        else:
-            admission = Admission(**settings.get("admission") or {})
-            self._doors[id] = RelayDoor(session, resume={"id": id}, admission=admission)
-            if admission.run is not None:
-                session.missing()
         return session
+
+    def _unregister(self, id: str) -> None:
+        for known in (self._open, self._kept, self._doors):
+            known.pop(id, None)
 
     def _check_most(self) -> None:
         if len(self._open) >= self._most:
@@ -272,22 +314,26 @@ class Sessions:
     @asynccontextmanager
     async def _end(self, session: Session) -> AsyncIterator[None]:
         """End one; what is to be written of that is, before anybody else asks for it."""
-        self._ending[session.id] = over = asyncio.Event()
+        id = session.id
+        if id in self._ending or self._open.get(id, session) is not session:
+            raise NoSuchSession(id)  # somebody else was sooner
+        self._ending[id] = over = asyncio.Event()
         try:
             await session.close()
-            await self._saved(session.id)
+            await self._saved(id)
             yield
         finally:
-            self._open.pop(session.id, None)
-            self._doors.pop(session.id, None)
-            del self._ending[session.id]
+            self._unregister(id)
+            del self._ending[id]
             over.set()
 
     async def _close(self, session: Session) -> None:
         """Let go of one at the server's end; what runs elsewhere goes on there."""
-        if session.id in self._doors:
+        if (door := self._doors.get(session.id)) is not None:
+            door.cut(1001, _ENDS)
+            door.remote.fail("The server ends: ask again when it is back.")
             session.source = None
-        await session.close(code=1001, reason="the server ends")
+        await session.close(code=1001, reason=_ENDS, ends_turn=door is None)
         await self._saved(session.id)
         await self._write(session)
 
@@ -297,10 +343,16 @@ class Sessions:
             await asyncio.wait([saving])
 
     def _save(self, session: Session) -> None:
+        self._unsaved.add(session.id)
         if session.id not in self._saving:
-            task = asyncio.get_running_loop().create_task(self._write(session))
+            task = asyncio.get_running_loop().create_task(self._write_changes(session))
             self._saving[session.id] = task
             task.add_done_callback(lambda _: self._saving.pop(session.id, None))
+
+    async def _write_changes(self, session: Session) -> None:
+        while session.id in self._unsaved:
+            self._unsaved.discard(session.id)
+            await self._write(session)
 
     async def _write(self, session: Session, *, closed: bool = False) -> None:
         if session.id not in self._kept:
@@ -323,7 +375,11 @@ class Sessions:
             settings["admission"] = asdict(door.admission)
         last = session.log.last_id
         self._kept[session.id] = kept = replace(
-            kept, settings=settings, updated_at=time.time(), last_event_id=last, closed=closed
+            kept,
+            settings=settings,
+            updated_at=time.time(),
+            last_event_id=max(last, kept.last_event_id),
+            closed=closed or kept.closed,
         )
         return kept
 
@@ -331,19 +387,28 @@ class Sessions:
         """End those that nobody needs any more."""
         while self._idle_timeout:
             await asyncio.sleep(min(self._idle_timeout / 4, _LOOK))
-            before = time.monotonic() - self._idle_timeout
             for session in list(self._open.values()):
-                # What is there from elsewhere takes nothing here.
-                here = session.id not in self._doors or session.state != "idle"
-                old = session.quiet and session.idle_since < before
-                if here and old and not session.about["pinned"]:
-                    logger.info("Session %s has ended: nobody was there", session.id)
-                    async with self._end(session):
-                        await self._write(session, closed=True)
+                try:
+                    if self._is_idle(session):
+                        logger.info("Session %s has ended: nobody was there", session.id)
+                        async with self._end(session):
+                            await self._write(session, closed=True)
+                except NoSuchSession:
+                    continue  # somebody has just ended it
+                except Exception:
+                    logger.exception("Session %s could not be ended", session.id)
+
+    def _is_idle(self, session: Session) -> bool:
+        """Whether nobody has needed it for long. What runs elsewhere takes nothing here."""
+        here = session.id not in self._doors or session.state != "idle"
+        old = session.idle_since < time.monotonic() - self._idle_timeout
+        return here and old and session.quiet and not session.about["pinned"]
 
 
-class _Later:
-    """The source of a session that nobody has gone on with since the server was started."""
+class _Here:
+    """The source of a session that runs here. After a start of the server it is opened when a
+    client asks for something.
+    """
 
     def __init__(self, open_host: OpenHost, session: Session, wish: Mapping[str, Any]) -> None:
         self._open_host = open_host
@@ -353,8 +418,10 @@ class _Later:
         self._host: Host | None = None
         self._closed = False
 
-    async def do(self, command: Mapping[str, Any], by: str) -> Mapping[str, Any] | None:
-        """As ``Source.do``."""
+    async def open(self) -> Host:
+        """Open the conversation, if it is not. Raises what ``open_host`` raises, and ``Refused``
+        where it was closed.
+        """
         async with self._opening:
             if self._closed:
                 raise Refused("This session is closed.")
@@ -362,8 +429,12 @@ class _Later:
                 session = self._session
                 opened = self._open_host(session.id, session.owner, self._wish, session.take)
                 self._host = await opened
-                session.back(self._host, info=self._host.info)
-        return await self._host.do(command, by)
+                session.back(self, info=self._host.info)
+            return self._host
+
+    async def do(self, command: Mapping[str, Any], by: str) -> Mapping[str, Any] | None:
+        """As ``Source.do``."""
+        return await (await self.open()).do(command, by)
 
     async def close(self) -> None:
         """As ``Source.close``."""

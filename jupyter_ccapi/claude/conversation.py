@@ -160,9 +160,10 @@ class Conversation:
         if self._current is not None and self._slot is not None and self._slot.process is not None:
             self._slot.process.kill()  # a tool of its does not let go
             await self.interrupt()
-        if self._slot is not None:
-            self._pool.release(self._slot)
-            await self._slot.gone.wait()
+        async with self._lock:  # a rewind is done by then
+            if self._slot is not None:
+                self._pool.release(self._slot)
+                await self._slot.gone.wait()
 
     async def _turn(self, turn: Turn, content: Content, options: Options, changes: int) -> TurnEnd:
         """Run one turn from the queue to its end; the process is parked after a good end and

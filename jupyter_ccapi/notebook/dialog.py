@@ -175,6 +175,8 @@ class Dialog:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise ClaudeError("Share a conversation from a cell of a notebook.") from None
+        if self.live is not None and not self.live.over:
+            raise ClaudeError("A turn is running in this conversation: share it when it has ended.")
         # What clients have Claude run in the kernel runs for whoever asks here, now.
         self._desk.home.enter()
         sharing = self._desk.wait(self._share(loop))
@@ -200,7 +202,7 @@ class Dialog:
         """
         async with self._opening:
             if self._sharing is not None:
-                self._sharing.stop()
+                await self._sharing.stop()
             if self._conversation is not None:
                 await self._conversation.close()
             if self._timeline is not None:

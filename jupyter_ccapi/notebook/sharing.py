@@ -3,6 +3,7 @@ rewind.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,8 @@ class Sharing:
         self._relay = relay
         self._host = host
         self._running: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._connected = False
 
     @classmethod
     async def begin(
@@ -100,12 +103,27 @@ class Sharing:
     @property
     def over(self) -> bool:
         """Whether it has ended."""
-        return self._running is None or self._running.done()
+        return self._running is None or self._running.done() or self._stopping is not None
 
-    def stop(self) -> None:
-        """Take it back; the session's clients see that its source is gone."""
+    def stop(self) -> "asyncio.Future[None]":
+        """Take it back: what was told until now arrives, and the session's clients see that its
+        source is gone; returns what is done then.
+        """
+        if self._stopping is None:
+            self._host.unwatch()
+            self._relay.leave()
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+        return asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        try:
+            await self._relay.flush()
+        finally:
+            # It says goodbye, also where the core ends meanwhile.
+            if self._running is not None:
+                self._running.cancel()
         if self._running is not None:
-            self._running.cancel()
+            await asyncio.wait([self._running])
 
     async def _connect(self, connected: asyncio.Event) -> None:
         """Begin, and wait until it is there. Raises `ClaudeError`."""
@@ -116,11 +134,19 @@ class Sharing:
         if self._running.done():
             self._running.result()
             raise ClaudeError("The server has ended the session at once: look at its log.")
+        self._connected = True
 
     async def _run(self) -> None:
         try:
             await self._relay.run()
         except (CannotConnect, RelayRefused) as error:
-            raise ClaudeError(str(error)) from error
+            if not self._connected:
+                raise ClaudeError(str(error)) from error
+            # No cell waits for this; the kernel shows it below the one that ran last.
+            sys.stderr.write(
+                f"The conversation is not shared any more, as session {self.session_id}: {error} "
+                "It goes on here; share it again for another session.\n"
+            )
+            sys.stderr.flush()
         finally:
             self._host.unwatch()

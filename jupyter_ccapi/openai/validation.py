@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from math import isinf
 from typing import Any
 
 import fastjsonschema
@@ -11,6 +12,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from .errors import APIError, invalid
+
+# No whole number of so many digits is too large for a float.
+_SURELY_FINITE = 308
 
 _WORDS = {
     "string": "a string",
@@ -26,7 +30,7 @@ _WORDS = {
 def read_json(raw: bytes) -> Any:
     """Read a request's body. Raises ``APIError`` 400 that says where the JSON is broken."""
     try:
-        return json.loads(raw, parse_constant=_no_number)
+        return json.loads(raw, parse_constant=_no_number, parse_float=_finite, parse_int=_whole)
     except UnicodeDecodeError as error:
         raise invalid(None, f"The body is not UTF-8: byte {error.start} cannot be read.") from error
     except ValueError as error:
@@ -39,6 +43,24 @@ def read_json(raw: bytes) -> Any:
 def _no_number(name: str) -> float:
     """JSON has no NaN and no Infinity; Python's reader would take them."""
     raise ValueError(f"{name} is no number there")
+
+
+def _finite(digits: str) -> float:
+    """Python's reader would take what is too large for infinity, which no bound and no sum is made
+    for.
+    """
+    number = float(digits)
+    if isinf(number):
+        raise ValueError(f"the number {digits[:20]} is too large")
+    return number
+
+
+def _whole(digits: str) -> int:
+    """One that can be reckoned with as a float, too."""
+    number = int(digits)
+    if len(digits) > _SURELY_FINITE:
+        _finite(digits)
+    return number
 
 
 def check(body: Any, schema: str) -> dict[str, Any]:

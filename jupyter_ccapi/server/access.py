@@ -20,6 +20,9 @@ from jupyter_ccapi.store import Key, StoreUnavailable
 #: How the secret of every key begins.
 SECRET_PREFIX = "sk-ccapi-"
 
+# For so many seconds a key that was found valid counts as that, unless it expires.
+_VALID_FOR = 2.0
+
 #: The key with a secret, valid or not; None where there is none.
 Verify = Callable[[str], Awaitable[Key | None]]
 
@@ -50,6 +53,7 @@ class KeyHandler(APIHandler):
 
     #: The key that the request showed, from ``prepare`` on; None for Jupyter's own ways.
     key: Key | None = None
+    _verified_at = 0.0
 
     @property
     def identity_provider(self) -> IdentityProvider:
@@ -61,10 +65,25 @@ class KeyHandler(APIHandler):
         try:
             secret = shown_secret(self.request.headers)
             self.key = await self._find(secret) if secret.startswith(SECRET_PREFIX) else None
+            self._verified_at = time.monotonic()
         except APIError as error:
             self.fail(error)
         else:
             await super().prepare()
+
+    async def check_key(self) -> None:
+        """See anew whether the key is valid, for what outlasts a request. Raises ``APIError`` 401
+        where it is not any more, and 503 where that cannot be seen.
+        """
+        if self.key is None:
+            return
+        if time.monotonic() - self._verified_at >= _VALID_FOR:
+            found = await self._find(shown_secret(self.request.headers))
+            if found is None:
+                said = f"There is no API key {self.key.name!r} any more."
+                raise APIError(401, said, code="invalid_api_key")
+            self.key, self._verified_at = found, time.monotonic()
+        check_valid(self.key)
 
     def fail(self, error: APIError) -> None:
         """Answer with an error; every route has its API's way."""

@@ -63,7 +63,8 @@ class SessionHosts:
             self._pool, options, owner=session.owner, id=session.id, timeline=timeline
         )
         conversation.watchers.add(self._watcher)
-        return Host(conversation, tell, budget_usd=budget, spent_usd=session.cost_usd)
+        conversation.budget_usd, conversation.cost_usd = budget, session.cost_usd
+        return Host(conversation, tell)
 
     async def forget(self, id: str) -> None:
         """Let go of the checkpoints of a session that is no more."""

@@ -1,16 +1,17 @@
 """Sessions over HTTP: whose they are, what they may have, and how they end."""
 
 import asyncio
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jupyter_ccapi.bridge.host import Host, told_before
-from jupyter_ccapi.bridge.remote import Hello, RelayDoor
+from jupyter_ccapi.bridge.remote import FORBIDDEN, Hello, NotAdmitted, RelayDoor
 from jupyter_ccapi.bridge.session import Session
-from jupyter_ccapi.bridge.sessions import New, NoSuchSession, TooMany
+from jupyter_ccapi.bridge.sessions import Busy, New, NoSuchSession, TooMany
 from jupyter_ccapi.bridge.sessions import Sessions as AllSessions
 from jupyter_ccapi.bridge.source import Refused
 from jupyter_ccapi.claude import ClaudeError, Pool, Watcher
@@ -25,6 +26,9 @@ from .session_hosts import CannotOpen, SessionHosts
 from .session_settings import SessionRules, SessionWish, check_servers
 
 _DAY = 86400.0
+_ID = re.compile(r"session_[0-9a-f]{32}")
+# Seconds for what clients have asked to end with their sessions.
+_LAST_WORK = 1.0
 # What Claude Code runs with elsewhere, whoever starts it there says.
 _FOR_LOCAL = (
     "model",
@@ -60,6 +64,7 @@ class Sessions:
         self._rules = rules
         self._hosts = SessionHosts(pool, rules, folder, watcher)
         self._expired_at = 0.0
+        self._working: set[asyncio.Task[None]] = set()
         self._all = AllSessions(
             store,
             self._open_host,
@@ -75,7 +80,8 @@ class Sessions:
         """Begin a session, or go on with one (``resume``), and, for one whose conversation runs
         elsewhere, the secret that lets that in once. Raises ``APIError``.
         """
-        self._check(who)
+        self._rules.check_agents()
+        _check_unlimited(who)
         await self.expire()
         asked = {name: value for name, value in asked.items() if value is not None}
         before = await self._before(asked.get("resume"), who)
@@ -90,6 +96,7 @@ class Sessions:
     async def get(self, who: Principal, id: str) -> Session:
         """A session of this one's, open or closed. Raises ``APIError`` 404."""
         with _explained():
+            _check_id(id)
             return await self._all.get(who.id, id)
         raise AssertionError("unreachable")
 
@@ -98,14 +105,26 @@ class Sessions:
         return await self._all.list(who.id)
 
     async def delete(self, who: Principal, id: str) -> None:
-        """End a session, and forget it. Raises ``APIError`` 404."""
+        """End a session, and forget it. Raises ``APIError``: 404, 403 for who may only watch."""
+        _check_unlimited(who)
         with _explained():
+            _check_id(id)
             await self._all.delete(who.id, id)
         await self._hosts.forget(id)
 
     async def door(self, id: str, secret: str, hello: Hello) -> RelayDoor:
         """Where a conversation comes in that runs elsewhere. Raises ``Refused``."""
+        if not _ID.fullmatch(id):
+            raise NotAdmitted(str(NoSuchSession(id)), FORBIDDEN)
         return await self._all.door(id, secret, hello)
+
+    def work(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Have something done that was asked of a session; it outlives the connection of whoever
+        asked, and not the server.
+        """
+        task = asyncio.get_running_loop().create_task(doing)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
     def may_approve(self, who: Principal) -> bool:
         """Whether this one may allow what Claude asks for."""
@@ -133,20 +152,17 @@ class Sessions:
     async def close(self) -> None:
         """End them with the server; the next one goes on with them."""
         await self._all.close()
-
-    def _check(self, who: Principal) -> None:
-        self._rules.check_agents()
-        if who.key is not None and is_limited(who.key):
-            raise APIError(
-                403,
-                f"The API key {who.key.name!r} is for certain models or has a budget; it may watch "
-                "sessions, and begin none.",
-                code="not_allowed",
-            )
+        if working := set(self._working):
+            # What was asked of a conversation elsewhere may wait for that without end.
+            _, late = await asyncio.wait(working, timeout=_LAST_WORK)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _before(self, id: str | None, who: Principal) -> StoredSession | None:
         """The session that is to be gone on with, if it is one of ours."""
-        found = None if id is None else await self._store.sessions.get(id)
+        ours = id is not None and _ID.fullmatch(id)
+        found = await self._store.sessions.get(str(id)) if ours else None
         return found if found is not None and found.owner == who.id else None
 
     async def _new(self, asked: Mapping[str, Any], who: Principal) -> New:
@@ -220,6 +236,23 @@ class Sessions:
         return command
 
 
+def _check_id(id: str) -> None:
+    """Raise ``NoSuchSession`` for what is none's, and not worth a look at the store."""
+    if not _ID.fullmatch(id):
+        raise NoSuchSession(id)
+
+
+def _check_unlimited(who: Principal) -> None:
+    """Raise ``APIError`` 403 for who may only watch."""
+    if who.key is not None and is_limited(who.key):
+        raise APIError(
+            403,
+            f"The API key {who.key.name!r} is for certain models or has a budget; it may watch "
+            "sessions, and neither begin nor end any.",
+            code="not_allowed",
+        )
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Tell a client of HTTP what a session has refused."""
@@ -231,6 +264,8 @@ def _explained() -> Iterator[None]:
         raise error.cause from error
     except TooMany as error:
         raise APIError(429, str(error), code="too_many_sessions") from error
+    except Busy as error:
+        raise APIError(409, str(error), code="session_busy") from error
     except Refused as error:
         raise APIError(400, str(error)) from error
 

@@ -158,6 +158,7 @@ _sessions = Table(
     Column("settings", _Json, nullable=False),
     Column("last_event_id", BigInteger, nullable=False),
     Column("closed", Boolean, nullable=False),
+    Column("mark", String, nullable=False),
     Index(None, "owner", "created_at", "id"),
 )
 

@@ -15,8 +15,9 @@ _Events = list[tuple[int, str]]
 class StoredSession:
     """A session of an owner's; its events are asked for apart.
 
-    ``settings`` are the server's own. No event has, or had, a number above ``last_event_id``. Times
-    are Unix seconds.
+    ``settings`` are the server's own. No event has, or had, a number above ``last_event_id``.
+    ``mark`` is what the source of the events knows the last of them by that it gave a mark; only
+    ``Sessions.append`` changes it. Times are Unix seconds.
     """
 
     id: str
@@ -26,6 +27,7 @@ class StoredSession:
     settings: dict[str, Any]
     last_event_id: int
     closed: bool
+    mark: str = ""
 
 
 class Sessions:
@@ -40,7 +42,7 @@ class Sessions:
 
     async def put(self, session: StoredSession) -> None:
         """Keep a session. One with its id that is there already is changed, but for its owner and
-        when it was made; of the two ``last_event_id`` the greater one stays.
+        when it was made, and its mark; of the two ``last_event_id`` the greater one stays.
         """
         if not can_be_kept(session.id):
             raise ValueError(f"{session.id!r} is no id of a session")
@@ -49,7 +51,7 @@ class Sessions:
             table = transaction.tables.sessions
             if await transaction.run(transaction.insert_new(table).values(**values)):
                 return
-            for stays in ("owner", "created_at", "last_event_id"):
+            for stays in ("owner", "created_at", "last_event_id", "mark"):
                 del values[stays]
             await transaction.run(table.update().where(table.c.id == session.id).values(**values))
             await _raise_last(transaction, session.id, session.last_event_id)
@@ -86,9 +88,10 @@ class Sessions:
             table = transaction.tables.sessions
             await transaction.run(table.delete().where(table.c.id == id))
 
-    async def append(self, id: str, events: Sequence[tuple[int, str]]) -> None:
-        """Add events to a session, but those whose number it has already; does nothing where there
-        is no such session, as when it was deleted meanwhile.
+    async def append(self, id: str, events: Sequence[tuple[int, str]], mark: str = "") -> None:
+        """Add events to a session, but those whose number it has already, and in the same moment
+        its mark, if one is given; does nothing where there is no such session, as when it was
+        deleted meanwhile.
         """
         if not events or not can_be_kept(id):
             return
@@ -104,6 +107,10 @@ class Sessions:
             ]
             await transaction.run(transaction.insert_new(tables.session_events), rows)
             await _raise_last(transaction, id, max(number for number, _ in events))
+            if mark:
+                table = tables.sessions
+                marked = table.update().where(table.c.id == id).values(mark=mark)
+                await transaction.run(marked)
 
     async def read(
         self, id: str, *, after: int, upto: int | None = None, limit: int = 1000

@@ -16,7 +16,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server_app: Any) -> None:
     append = Log.append
 
-    def noted(self: Log, event: Mapping[str, Any]) -> Entry:
-        return append(self, {**event, "appended": time.monotonic()})
+    def noted(self: Log, event: Mapping[str, Any], mark: str = "") -> Entry:
+        return append(self, {**event, "appended": time.monotonic()}, mark)
 
     Log.append = noted  # type: ignore[method-assign]

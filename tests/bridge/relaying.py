@@ -18,17 +18,45 @@ from jupyter_ccapi.server.routes.relay import RelaySocket
 INFO = {"cwd": "/data", "model": "sonnet", "permission_mode": "default"}
 
 
+class Writing:
+    """A session's log, as far as a door sees one: it has written all, but while it is held up."""
+
+    def __init__(self) -> None:
+        self.last_id = 0
+        self.on_written: Callable[[], None] = lambda: None
+        self.held: int | None = None
+
+    @property
+    def settled(self) -> int:
+        """Up to where it has."""
+        return self.last_id if self.held is None else self.held
+
+    def hold(self) -> None:
+        """Write nothing more."""
+        self.held = self.last_id
+
+    def write(self, upto: int | None = None) -> None:
+        """Write up to this number, or all."""
+        self.held = upto
+        self.on_written()
+
+
 class Listening:
     """A session, as far as a door sees one: it keeps what it is told."""
 
     def __init__(self) -> None:
+        self.log = Writing()
         self.told: list[dict[str, Any]] = []
+        self.marks: list[str] = []
         self.heard: list[tuple[str, Any]] = []
         self._news = asyncio.Event()
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: dict[str, Any], mark: str = "") -> None:
         """Keep an event."""
         self.told.append(event)
+        self.marks.append(mark)
+        if event["type"] != "settings":
+            self.log.last_id += 1
         self._news.set()
 
     def end_turn(self, why: str) -> None:
@@ -95,11 +123,16 @@ class Server:
         self.secret = self.door.invite()
         self.url = ""
         self.hellos: list[Hello] = []
+        self.fails: Exception | None = None
+        self.asked = asyncio.Event()
         self.connections: list[RelaySocket] = []
 
     async def door_of(self, id: str, secret: str, hello: Hello) -> RelayDoor:
         """The door of the only session."""
         self.hellos.append(hello)
+        self.asked.set()
+        if self.fails is not None:
+            raise self.fails
         if id != "session_1":
             raise Refused("There is no such session.")
         return self.door

@@ -338,7 +338,7 @@ class _SlowStore:
         self.began, self.go_on = asyncio.Event(), asyncio.Event()
         self.cut_off = False
 
-    async def append(self, id: str, events: Sequence[tuple[int, str]]) -> None:
+    async def append(self, id: str, events: Sequence[tuple[int, str]], mark: str = "") -> None:
         """Keep events."""
         self.began.set()
         try:

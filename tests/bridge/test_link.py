@@ -178,7 +178,23 @@ def test_long_answers_of_old_commands_are_let_go_and_that_is_said() -> None:
     assert "ask again" in first["error"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"hello"', "{}", '{"type": 1}', "[" * 100_000])
+def test_numbers_that_json_has_not_are_null_on_the_way() -> None:
+    """As JavaScript has it: the other side takes no others."""
+    outbox = Outbox()
+    outbox.put({"type": "result", "cost": float("nan"), "all": [float("-inf"), 1.5, {"x": 2}]})
+    found = outbox.after(0)
+    assert found is not None
+    told = decode(found[1])["event"]
+    assert told == {"type": "result", "cost": None, "all": [None, 1.5, {"x": 2}]}
+
+
+NO_NUMBERS = [f'{{"type": "ack", "n": {n}}}' for n in ("NaN", "Infinity", "-Infinity", "1e999")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*("", "{", "[]", '"hello"', "{}", '{"type": 1}', "[" * 100_000), *NO_NUMBERS],
+)
 def test_what_is_no_frame_is_said_to_be_none(text: str) -> None:
     with pytest.raises(ValueError, match="A frame is not"):
         decode(text)

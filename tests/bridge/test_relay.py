@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tornado.websocket import websocket_connect
 from jupyter_ccapi.bridge.dialing import CannotConnect, is_exposed, socket_url, trusting
 from jupyter_ccapi.bridge.link import encode
 from jupyter_ccapi.bridge.relay import Relay, RelayRefused
+from jupyter_ccapi.bridge.remote import Admission, RelayDoor
 from jupyter_ccapi.bridge.source import Refused
+from jupyter_ccapi.store import StoreUnavailable
 from tests.bridge.relaying import INFO, Doing, Server, serving
 
 
@@ -198,6 +201,77 @@ async def test_a_wrong_secret_is_refused_with_a_sentence() -> None:
         with pytest.raises(RelayRefused, match="no such session"):
             await Publishing(server, url=url).relay.run()
         assert server.session.heard == []
+
+
+async def test_a_store_that_cannot_be_read_is_another_try(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as server:
+        server.fails = StoreUnavailable("The disk is on fire.")
+        with pytest.raises(CannotConnect, match=r"cannot read its sessions now: try again\.$"):
+            await Publishing(server).relay.run()
+        server.fails = None
+        async with publishing(server) as publisher:
+            await server.session.until(lambda: server.session.names == ["back"])
+            server.fails = StoreUnavailable("The disk is on fire.")
+            server.cut()
+            for _ in range(2):
+                server.asked.clear()
+                async with asyncio.timeout(20):
+                    await server.asked.wait()
+            server.fails = None
+            publisher.say(1)
+            await server.session.until(lambda: words(server) == ["1"])
+            assert [state for state, _ in publisher.noticed] == ["connected", "cut", "back"]
+    assert "turned away: The disk is on fire." in caplog.text
+    assert "Traceback" not in caplog.text
+    assert not [one for one in caplog.records if one.exc_info]
+
+
+async def test_what_a_crash_of_the_server_took_is_told_again_and_nothing_else() -> None:
+    server = Server()
+    async with serving(server):
+        publisher = Publishing(server)
+        running = asyncio.create_task(publisher.relay.run())
+        await server.session.until(lambda: server.session.names == ["back"])
+        publisher.say(1)
+        assert await publisher.relay.flush(10)
+        server.session.log.hold()
+        publisher.say(2, 3, 4)
+        await server.session.until(lambda: len(words(server)) == 4)
+        # A new connection to the same server: those are not told again, nor forgotten.
+        server.cut()
+        await server.session.until(lambda: server.session.names.count("back") == 2)
+        assert not await publisher.relay.flush(0.3)
+        admission = Admission(**asdict(server.door.admission))
+        port = int(server.url.split(":")[2].split("/")[0])
+    after = Server()
+    # The third was written as the server was killed, and nobody could say so any more.
+    after.door = RelayDoor(after.session, admission=admission, mark=server.session.marks[1])
+    async with serving(after, port):
+        await after.session.until(lambda: words(after) == ["3", "4"])
+        assert await publisher.relay.flush(10)
+        publisher.say(5)
+        await after.session.until(lambda: words(after) == ["3", "4", "5"])
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_who_leaves_says_so_after_all_that_was_told() -> None:
+    async with serving() as server:
+        publisher = Publishing(server)
+        running = asyncio.create_task(publisher.relay.run())
+        publisher.say("before")
+        assert await publisher.relay.flush(10)
+        publisher.say(*range(200))
+        publisher.relay.leave()
+        publisher.say("not told any more")
+        # At once, as when a kernel ends.
+        running.cancel()
+        await server.session.until(lambda: server.session.names == ["back", "end_turn", "lost"])
+        assert words(server) == ["before", *(str(n) for n in range(200))]
+        assert server.session.heard[-1] == ("lost", "it is not shared any more")
+        await asyncio.wait([running])
 
 
 async def test_a_second_relay_is_refused_while_there_is_one() -> None:

@@ -53,6 +53,11 @@ def event(n: int, **fields: Any) -> str:
     return json.dumps({"type": "event", "n": n, "event": told})
 
 
+def kept(door: RelayDoor) -> Admission:
+    """What is kept of who may come in, as it is read again."""
+    return Admission(**json.loads(json.dumps(asdict(door.admission))))
+
+
 @pytest.fixture
 def session() -> Listening:
     """A session that listens."""
@@ -146,8 +151,8 @@ def test_a_door_that_was_kept_goes_on_with_the_same_run(
     async def come() -> None:
         line, wire = let_in(door, door.invite())
         line.take(event(1))
-        kept = json.loads(json.dumps(asdict(door.admission)))
-        after = RelayDoor(session, admission=Admission(**kept))
+        door.cut(1001, "the server ends")
+        after = RelayDoor(session, admission=kept(door))
         line, again = let_in(after, wire.sent("welcome")[0]["token"])
         assert again.sent("welcome")[0]["received"] == 1
         line.take(event(1))
@@ -156,6 +161,153 @@ def test_a_door_that_was_kept_goes_on_with_the_same_run(
     asyncio.run(come())
     assert [one["content"] for one in session.told] == ["1", "2"]
     assert "end_turn" not in session.names
+
+
+async def test_what_is_not_written_yet_is_not_acknowledged(
+    door: RelayDoor, session: Listening
+) -> None:
+    line, wire = let_in(door, door.invite())
+    line.take(event(1))
+    session.log.hold()
+    for n in (2, 3, 5):
+        line.take(event(n))
+    # What is not for the log comes after those all the same.
+    line.take(json.dumps({"type": "event", "n": 6, "event": {"type": "settings", "model": "a"}}))
+    await asyncio.sleep(0.3)
+    assert wire.sent("ack") == [{"type": "ack", "n": 1}]
+    session.log.write(3)
+    assert wire.sent("ack")[1:] == [{"type": "ack", "n": 3}]
+    session.log.write()
+    assert wire.sent("ack")[2:] == [{"type": "ack", "n": 6}]
+    line.gone("over")
+
+
+async def test_who_comes_again_is_told_what_is_here_and_what_is_kept(
+    door: RelayDoor, session: Listening
+) -> None:
+    line, wire = let_in(door, door.invite())
+    line.take(event(1))
+    session.log.hold()
+    line.take(event(2))
+    line.gone("cut")
+    line, again = let_in(door, wire.sent("welcome")[0]["token"])
+    (welcome,) = again.sent("welcome")
+    assert (welcome["received"], welcome["kept"]) == (2, 1)
+    line.take(event(2))
+    session.log.write()
+    assert again.sent("ack") == [{"type": "ack", "n": 2}]
+    assert [one["content"] for one in session.told] == ["1", "2"]
+    line.gone("over")
+
+
+async def test_while_nothing_can_be_written_not_much_is_remembered_of_it(
+    door: RelayDoor, session: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyter_ccapi.bridge.remote._MOST_UNSETTLED", 5)
+    line, wire = let_in(door, door.invite())
+    session.log.hold()
+    for n in range(1, 50):
+        line.take(event(n))
+    assert len(door._unsettled) < 10
+    session.log.write(49)
+    assert wire.sent("ack") == [{"type": "ack", "n": 49}]
+    line.gone("over")
+
+
+@pytest.mark.parametrize(
+    ("mark", "received"), [("", 0), (f"{RUN}:2", 2), (f"{OTHER}:2", 0), (f"{RUN}:x", 0), ("2", 0)]
+)
+async def test_after_a_crash_the_log_says_how_far_it_has_come(
+    session: Listening, mark: str, received: int
+) -> None:
+    before = RelayDoor(session)
+    line, wire = let_in(before, before.invite())
+    session.log.hold()
+    for n in (1, 2, 3):
+        line.take(event(n))
+    assert session.marks == [f"{RUN}:{n}" for n in (1, 2, 3)]
+    # Of what was taken nothing was kept but what the log says.
+    admission = kept(before)
+    line.gone("killed")
+    after = Listening()
+    line, again = let_in(
+        RelayDoor(after, admission=admission, mark=mark), wire.sent("welcome")[0]["token"]
+    )
+    (welcome,) = again.sent("welcome")
+    assert (welcome["received"], welcome["kept"]) == (received, received)
+    for n in (1, 2, 3):
+        line.take(event(n))
+    assert [one["content"] for one in after.told] == ["1", "2", "3"][received:]
+    line.gone("over")
+
+
+async def test_at_the_servers_end_nothing_is_acknowledged_that_was_not_taken(
+    door: RelayDoor, session: Listening
+) -> None:
+    line, wire = let_in(door, door.invite())
+    token = wire.sent("welcome")[0]["token"]
+    line.take(event(1))
+    session.log.hold()
+    line.take(event(2))
+    door.cut(1001, "the server ends")
+    assert wire.closed == (1001, "the server ends")
+    line.take(event(3))
+    line.gone("closed")
+    with pytest.raises(NotAdmitted, match="try again") as refusal:
+        let_in(door, token)
+    assert refusal.value.code == 1013
+    await asyncio.sleep(0.3)
+    assert (session.names, len(session.told)) == (["back"], 2)
+    assert wire.sent("ack") == []
+    # What was written until the end counts.
+    assert door.admission.received == 1
+    session.log.write()
+    assert kept(door).received == 2
+    _, again = let_in(RelayDoor(session, admission=kept(door)), token)
+    assert again.sent("welcome")[0]["received"] == 2
+
+
+async def test_after_a_restart_commands_wait_for_the_relay(
+    door: RelayDoor, session: Listening
+) -> None:
+    _, wire = let_in(door, door.invite())
+    door.cut(1001, "the server ends")
+    after = RelayDoor(session, admission=kept(door))
+    doing = asyncio.create_task(after.remote.do({"type": "interrupt"}, "client_1"))
+    await asyncio.sleep(0)
+    line, again = let_in(after, wire.sent("welcome")[0]["token"])
+    (command,) = again.sent("command")
+    line.take(json.dumps({"type": "reply", "id": command["id"], "ok": True}))
+    assert await doing is None
+    line.gone("over")
+
+
+async def test_a_conversation_that_is_not_shared_any_more_leaves_no_turn_open(
+    door: RelayDoor, session: Listening
+) -> None:
+    line, wire = let_in(door, door.invite())
+    line.take(event(1))
+    doing = asyncio.create_task(door.remote.do({"type": "interrupt"}, "client_1"))
+    await asyncio.sleep(0)
+    line.take('{"type": "ended"}')
+    line.take(event(2))
+    line.gone("closed")
+    with pytest.raises(Refused, match="not shared any more"):
+        await doing
+    # Nobody says that it will be back: nothing waits for that.
+    with pytest.raises(Refused, match="not shared any more"):
+        await door.remote.do({"type": "interrupt"}, "client_1")
+    assert session.names == ["back", "end_turn", "lost"]
+    assert session.heard[-1] == ("lost", "it is not shared any more")
+    assert len(session.told) == 1
+    assert wire.closed == (1000, "it is not shared any more")
+    # But if it is, they are.
+    line, again = let_in(door, wire.sent("welcome")[0]["token"])
+    doing = asyncio.create_task(door.remote.do({"type": "interrupt"}, "client_1"))
+    await asyncio.sleep(0)
+    assert len(again.sent("command")) == 1
+    line.gone("over")
+    doing.cancel()
 
 
 def test_there_is_one_relay_at_a_time(door: RelayDoor, session: Listening) -> None:
@@ -301,6 +453,9 @@ MALFORMED = [
     '{"type": "event", "n": 1, "event": {"type": "settings", "model": 1}}',
     '{"type": "event", "n": 1, "event": {"type": "result", "subtype": "", "is_error": true,'
     ' "cost_usd": "much"}}',
+    '{"type": "event", "n": 1, "event": {"type": "result", "subtype": "", "is_error": true,'
+    ' "cost_usd": NaN}}',
+    '{"type": "event", "n": 1, "event": {"type": "assistant", "message": {"x": 1e999}}}',
     '{"type": "reply", "id": "1"}',
     '{"type": "reply", "id": "1", "ok": true, "answer": "yes"}',
 ]

@@ -22,11 +22,13 @@ class Shelf:
     def __init__(self) -> None:
         self.rows: dict[int, str] = {}
         self.reserved = 0
+        self.mark = ""
 
-    async def append(self, id: str, events: Sequence[tuple[int, str]]) -> None:
+    async def append(self, id: str, events: Sequence[tuple[int, str]], mark: str = "") -> None:
         """As ``store.sessions`` does."""
         await asyncio.sleep(0)
         self.rows.update(events)
+        self.mark = mark or self.mark
 
     async def read(
         self, id: str, *, after: int, upto: int | None = None, limit: int = 1000
@@ -121,7 +123,9 @@ def session_on(shelf: Shelf) -> Session:
     async def vet(command: Mapping[str, Any]) -> Mapping[str, Any]:
         return command
 
-    return Session("s", "me", Log("s", shelf), ABOUT, created_at=0.0, vet=vet)
+    log = Log("s", shelf, news=lambda: session.wakes())
+    session = Session("s", "me", log, ABOUT, created_at=0.0, vet=vet)
+    return session
 
 
 STEPS = st.lists(
@@ -207,12 +211,12 @@ async def test_a_store_that_fails_loses_nothing_while_memory_lasts() -> None:
     class Broken(Shelf):
         broken = True
 
-        async def append(self, id: str, events: Sequence[tuple[int, str]]) -> None:
+        async def append(self, id: str, events: Sequence[tuple[int, str]], mark: str = "") -> None:
             from jupyter_ccapi.store import StoreUnavailable
 
             if self.broken:
                 raise StoreUnavailable("The disk is full.")
-            await super().append(id, events)
+            await super().append(id, events, mark)
 
     shelf = Broken()
     session = session_on(shelf)

@@ -2,6 +2,7 @@
 clients there.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
+from jupyter_ccapi.bridge.relay import Relay
+from jupyter_ccapi.bridge.source import Refused
 from jupyter_ccapi.demo import OfflineModel, Reply
+from jupyter_ccapi.notebook.sharing import Sharing
+from tests.bridge.relaying import INFO, Doing, serving
 from tests.notebook.kernels import Kernel, environment
 from tests.server.audience import Listener, writes
 from tests.servers import TOKEN, Server, jupyter_server
@@ -25,6 +30,17 @@ def server(model: OfflineModel, home: Path) -> Iterator[Server]:
     (home / "project").mkdir(exist_ok=True)
     with jupyter_server(model, home) as running:
         yield running
+
+
+_joined: list[Listener] = []
+
+
+@pytest.fixture(autouse=True)
+def leaving() -> Iterator[None]:
+    """Clients leave when a test is over."""
+    yield
+    while _joined:
+        _joined.pop().connection.close()
 
 
 @pytest.fixture
@@ -42,7 +58,8 @@ async def join(server: Server, id: str, query: str = "") -> Listener:
     """Connect to a session, as its owner does."""
     url = f"{server.url.replace('http', 'ws', 1)}ws/session/{id}{query}"
     request = HTTPRequest(url, headers={"Authorization": f"Bearer {TOKEN}"})
-    return Listener(await websocket_connect(request))
+    _joined.append(Listener(await websocket_connect(request)))
+    return _joined[-1]
 
 
 def listed(server: Server) -> list[dict[str, Any]]:
@@ -137,6 +154,82 @@ async def test_what_clients_set_the_next_cell_has_and_the_other_way_round(
     again = await join(server, shared.run("Claude('default').share().session_id").value.strip("'"))
     await again.until("assistant")
     assert [event["content"] for event in again.of("user_message")] == ["Write it."]
+
+
+async def test_a_turn_that_is_not_shared_any_more_has_an_end_for_clients(
+    server: Server, shared: Kernel, model: OfflineModel
+) -> None:
+    """The kernel's own goes on."""
+    shared.run("from jupyter_ccapi import Claude\nshared = Claude('default').share()")
+    id = shared.run("shared.session_id").value.strip("'")
+    client = await join(server, id)
+    await client.until("session_init")
+    await client.send("user_message", content="[[hold]] [[words 30]]")
+    await client.until("stream_event")
+    assert shared.run("shared.stop()").status == "ok"
+    result = await client.until("result")
+    assert (result["subtype"], result["is_error"]) == ("error_during_execution", True)
+    assert "not shared any more" in result["error"]
+    lost = await client.until("source_lost")
+    assert lost["reason"] == "it is not shared any more"
+    await client.send("user_message", content="Hello?", id="late")
+    assert "not shared any more" in (await client.until("error", in_reply_to="late"))["error"]
+    model.release()
+    cell = shared.run("%%claude\n[[say On we go.]]")
+    assert "On we go." in cell.answer
+    assert "[[hold]]" in json.dumps(model.main_requests[-1].messages)
+    assert not client.events[client.events.index(lost) + 1 :]
+
+
+async def test_a_kernel_that_is_shut_down_in_a_turn_says_so(server: Server, shared: Kernel) -> None:
+    shared.run("from jupyter_ccapi import Claude\nshared = Claude('default').share()")
+    client = await join(server, shared.run("shared.session_id").value.strip("'"))
+    await client.until("session_init")
+    await client.send("user_message", content="[[hold]] [[words 30]]")
+    await client.until("stream_event")
+    shared.shut_down()
+    assert (await client.until("result"))["is_error"]
+    assert (await client.until("source_lost"))["reason"] == "it is not shared any more"
+
+
+async def test_a_server_that_refuses_it_later_is_told_of_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No cell waits for that."""
+
+    class Still:
+        def unwatch(self) -> None:
+            """Nothing is told any more."""
+            told.append("unwatched")
+
+    told: list[str] = []
+    connected = asyncio.Event()
+
+    async def make(_: object) -> Doing:
+        return Doing()
+
+    async with serving() as there:
+        relay = Relay(
+            there.url,
+            there.secret,
+            make=make,
+            info=lambda: INFO,
+            notice=lambda state, why: connected.set(),
+        )
+        sharing = Sharing("session_1", relay, Still())  # type: ignore[arg-type]
+        await sharing._connect(connected)
+        there.fails = Refused("There is no session here that waits for you.")
+        there.cut()
+        running = sharing._running
+        assert running is not None
+        async with asyncio.timeout(30):
+            await asyncio.wait([running])
+        assert sharing.over
+        assert told == ["unwatched"]
+        assert running.exception() is None
+        await sharing.stop()
+    said = capsys.readouterr().err
+    assert said.count("not shared any more, as session session_1: There is no session here") == 1
 
 
 def test_without_a_server_it_is_a_sentence(own_kernel: Kernel, tmp_path: Path) -> None:

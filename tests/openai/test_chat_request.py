@@ -358,9 +358,22 @@ def test_a_conversation_as_a_whole_must_make_sense(
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b'{"a": }', b"\xff\xfe", b"[" * 100_000, b"1" * 5000])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"{", b'{"a": }', b"\xff\xfe", b"[" * 100_000, b"1" * 5000),
+        # Python's reader would make something of these.
+        *(b"NaN", b"-Infinity", b'{"a": 1e999}', b"[-1e999]", b"1" * 400),
+    ],
+)
 def test_broken_json_is_a_400_in_a_sentence(raw: bytes) -> None:
     with pytest.raises(APIError) as caught:
         read_json(raw)
     assert caught.value.status == 400
     assert "The body is not" in caught.value.message
+    assert len(caught.value.message) < 200
+
+
+def test_numbers_are_read_as_far_as_they_are_finite() -> None:
+    largest = int(1.7e308)
+    assert read_json(b"[1, -2.5, 1.7e308, %d]" % largest) == [1, -2.5, 1.7e308, largest]

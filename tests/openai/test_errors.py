@@ -25,7 +25,7 @@ from jupyter_ccapi.openai.errors import from_core
         (core.ModelError("No."), 502, "api_error", "model_error"),
         (core.PromptTooLong(), 400, "invalid_request_error", "context_length_exceeded"),
         (core.ProcessDied("No."), 502, "api_error", "process_died"),
-        (core.BudgetSpent(1.0), 402, "api_error", "budget_exceeded"),
+        (core.BudgetSpent(1.0), 402, "invalid_request_error", "budget_exceeded"),
         (core.TurnTimeout("No."), 504, "api_error", "turn_timeout"),
         (core.TurnFailed("No."), 502, "api_error", "turn_failed"),
         (core.ControlRefused("get_usage", "No."), 502, "api_error", "turn_failed"),

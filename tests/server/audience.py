@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tornado.httpclient import HTTPClientError
 from tornado.websocket import WebSocketClientConnection
 
+from jupyter_ccapi.bridge.source import Source
 from jupyter_ccapi.demo import Reply
 
 #: Seconds that anything may take: others use the machine too.
@@ -88,6 +89,48 @@ class Listener:
         await self.send("user_message", content=content)
         await self.until("user_message", client_id=self.id)
         return await self.until("result")
+
+
+class Held:
+    """A session's source that does nothing before it is ``released``; ``done`` is what it did."""
+
+    def __init__(self, source: Source) -> None:
+        self.begun = asyncio.Event()
+        self.released = asyncio.Event()
+        self.cancelled = False
+        self.done: list[dict[str, Any]] = []
+        self._source = source
+
+    async def do(self, command: Mapping[str, Any], by: str) -> Mapping[str, Any] | None:
+        """As ``Source.do``, later."""
+        self.begun.set()
+        try:
+            await self.released.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        self.done.append(dict(command))
+        return await self._source.do(command, by)
+
+    async def close(self) -> None:
+        """As ``Source.close``."""
+        await self._source.close()
+
+
+class Failing:
+    """A session's source that does nothing at all."""
+
+    def __init__(self, source: Source, error: Exception) -> None:
+        self._source = source
+        self._error = error
+
+    async def do(self, command: Mapping[str, Any], by: str) -> Mapping[str, Any] | None:
+        """Fail."""
+        raise self._error
+
+    async def close(self) -> None:
+        """As ``Source.close``."""
+        await self._source.close()
 
 
 async def refused(connecting: Awaitable[WebSocketClientConnection]) -> tuple[int, Any]:

@@ -427,6 +427,67 @@ async def test_a_server_that_is_started_anew_has_its_session_and_its_relay_again
         again.connection.close()
 
 
+async def test_a_server_that_is_killed_in_a_turn_loses_nothing_and_doubles_nothing(
+    model: OfflineModel, relay: Relay, home: Path
+) -> None:
+    """What the relay told it, and it had not kept, the next one is told."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = make_environment(model, home)
+    folder = home / "project"
+    with serving(*server_at(port), environment=environment, home=home) as server:
+        made = await asyncio.to_thread(posted, server, {"source": "relay"})
+        relaying = await relay("--url", made["relay"]["url"], secret=made["relay"]["secret"])
+        await relaying.until("Connected")
+        client = await joined(made["ws_url"])
+        assert (await client.ask("[[say One]]"))["result"] == "One"
+        reads = [Reply(f"Step {n}.", tools=[("Bash", {"command": f"ls #{n}"})]) for n in range(12)]
+        model.script(*reads, writes(folder / "made.txt"), Reply("It is written."))
+        await client.send("user_message", content="Look around, then write")
+        # Just then, whatever of it is written and acknowledged.
+        while len(client.of("tool_progress")) < 9:
+            await client.hear()
+        server.process.kill()
+        server.process.wait()
+    seen = client.events
+    client.connection.close()
+    await relaying.until("cut")
+    with serving(*server_at(port), environment=environment, home=home):
+        await relaying.until("back")
+        last = max(frame.get("event_id", 0) for frame in client.frames)
+        again = await joined(f"{made['ws_url']}?last_event_id={last}")
+        request = await again.until("permission_request")
+        await again.send("permission_response", request_id=request["request_id"], behavior="allow")
+        result = await again.until("result")
+        assert result["result"].endswith("It is written.")
+        # A client that comes later sees each message, and each step of each tool, once.
+        late = await joined(made["ws_url"])
+        while (await late.until("result"))["event_id"] != result["event_id"]:
+            pass
+        said = [
+            block["text"]
+            for event in late.of("assistant")
+            for block in event["message"]["content"]
+            if block["type"] == "text"
+        ]
+        assert said == ["One", *(f"Step {n}." for n in range(12)), "It is written."]
+        ids = [event["event_id"] for event in late.events]
+        assert ids == sorted(set(ids))
+        steps = [
+            (event["tool_use_id"], event["status"])
+            for event in late.of("tool_progress")
+            if event["status"] != "running"
+        ]
+        assert len(steps) == len(set(steps)) == 13
+        assert len(late.of("user_message")) == len(late.of("result")) == 2
+        # No number was given twice: what the first client has seen, it has seen there.
+        there = {event["event_id"]: event for event in late.events}
+        assert [one for one in seen if there.get(one["event_id"], one) != one] == []
+        for connection in (again.connection, late.connection):
+            connection.close()
+
+
 def server_at(port: int) -> list[str]:
     """The words that start a server there."""
     extension = "--ServerApp.jpserver_extensions={'jupyter_ccapi': True}"

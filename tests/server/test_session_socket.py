@@ -14,12 +14,23 @@ from jupyter_server.serverapp import ServerApp
 from tornado.websocket import WebSocketClosedError
 
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
+from jupyter_ccapi.server import access
 from jupyter_ccapi.server.app import CCApiApp
 from jupyter_ccapi.server.principal import OWNER, Principal
 from jupyter_ccapi.server.routes import sockets
-from jupyter_ccapi.store import Key
+from jupyter_ccapi.store import Key, StoreUnavailable
 from tests.claude.support import conversation_sent
-from tests.server.audience import SESSIONS, Connect, Listener, refused, runs, writes
+from tests.server.audience import (
+    PATIENCE,
+    SESSIONS,
+    Connect,
+    Failing,
+    Held,
+    Listener,
+    refused,
+    runs,
+    writes,
+)
 from tests.server.chats import Call
 from tests.server.test_key_access import SECRET, bearer, key, x_api_key
 from tests.server.waiting import eventually
@@ -454,6 +465,78 @@ class TestAMessage:
         await client.gone()
 
 
+class TestWhatWasAsked:
+    """Before its connection ended, or something went wrong."""
+
+    async def test_is_done_in_its_order_when_the_client_is_gone(
+        self, begin: Begin, join: Join, call: Call, app: CCApiApp
+    ) -> None:
+        id = await begin(model="haiku")
+        session = await app.gateway.sessions.get(OWNER, id)
+        assert session.source is not None
+        session.source = held = Held(session.source)
+        client = await join(id)
+        await client.send("set_model", model="sonnet")
+        await client.send("set_permission_mode", mode="plan")
+        await client.send("set_model", model="opus")
+        await held.begun.wait()
+        await client.leave()
+        await eventually(lambda: not session.clients)
+        held.released.set()
+        await eventually(lambda: len(held.done) == 3)
+        assert [one["type"] for one in held.done] == [
+            "set_model",
+            "set_permission_mode",
+            "set_model",
+        ]
+        assert not held.cancelled
+        described = (await call(*SESSIONS, id)).body
+        assert (described["model"], described["permission_mode"]) == ("opus", "plan")
+
+    async def test_does_not_hold_the_servers_end(
+        self, begin: Begin, join: Join, app: CCApiApp
+    ) -> None:
+        id = await begin()
+        session = await app.gateway.sessions.get(OWNER, id)
+        assert session.source is not None
+        session.source = held = Held(session.source)
+        client = await join(id)
+        await client.send("set_model", model="sonnet")
+        await held.begun.wait()
+        async with asyncio.timeout(PATIENCE):
+            await app.gateway.sessions.close()
+        assert held.cancelled
+        assert await client.gone() == 1001
+
+    async def test_may_fail_for_any_reason_and_the_next_is_done(
+        self, begin: Begin, join: Join, app: CCApiApp, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        id = await begin()
+        session = await app.gateway.sessions.get(OWNER, id)
+        assert session.source is not None
+        source = session.source
+        client = await join(id)
+        session.source = Failing(source, KeyError("what somebody said"))
+        await client.send("set_model", model="sonnet", id="m")
+        error = await client.until("error")
+        assert error["in_reply_to"] == "m"
+        assert "log says more" in error["error"]
+        assert f"session {id} failed: KeyError" in caplog.text
+        assert "in do\n" in caplog.text
+        assert "what somebody said" not in caplog.text
+        session.source = Failing(source, StoreUnavailable("The disk is full."))
+        await client.send("set_model", model="sonnet")
+        error = await client.until("error")
+        assert error == {
+            "type": "error",
+            "error": "The disk is full.",
+            "in_reply_to": "set_model",
+        }
+        session.source = source
+        await client.send("set_model", model="sonnet")
+        await client.until("status", model="sonnet")
+
+
 class TestAConnection:
     """Who may connect, and as what."""
 
@@ -643,6 +726,104 @@ class TestAKey:
             answer = await call(*SESSIONS, headers=bearer(SECRET), json={})
             assert answer.status == 403
             assert "laptop" in answer.body["error"]["message"]
+
+    @pytest.mark.parametrize(
+        "now", [key(revoked_at=1.0), key(expires_at=1.0), None], ids=["revoked", "expired", "gone"]
+    )
+    async def test_that_is_not_valid_any_more_acts_no_more(
+        self,
+        begin: Begin,
+        join: Join,
+        model: OfflineModel,
+        keys: dict[str, Key],
+        monkeypatch: pytest.MonkeyPatch,
+        now: Key | None,
+    ) -> None:
+        monkeypatch.setattr(access, "_VALID_FOR", 0.0)
+        id = await begin()
+        program, owner = await join(id, headers=bearer(SECRET)), await join(id)
+        model.script(Reply("Hello."))
+        await program.ask("Hi!")
+        if now is None:
+            del keys[SECRET]
+        else:
+            keys[SECRET] = now
+        await program.send("user_message", content="And you?", id="late")
+        error = await program.until("error", in_reply_to="late")
+        assert "'laptop'" in error["error"]
+        assert await program.gone() == sockets.KEY_GONE
+        await owner.send("ping")
+        await owner.until("pong")
+        assert len(owner.of("user_message")) == 1
+
+    async def test_that_is_not_valid_any_more_does_not_watch_for_long(
+        self, begin: Begin, join: Join, keys: dict[str, Key], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(access, "_VALID_FOR", 0.0)
+        monkeypatch.setattr(sockets, "PING_EVERY", 0.05)
+        id = await begin()
+        watching = await join(id, headers=bearer(SECRET), role="viewer")
+        owner = await join(id)
+        keys[SECRET] = key(revoked_at=1.0)
+        error = await watching.until("error")
+        assert "revoked" in error["error"]
+        assert "in_reply_to" not in error
+        assert await watching.gone() == sockets.KEY_GONE
+        await owner.send("ping")
+        await owner.until("pong")
+
+    async def test_is_looked_up_once_for_what_is_asked_at_once(
+        self,
+        begin: Begin,
+        join: Join,
+        jp_serverapp: ServerApp,
+        app: CCApiApp,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked, expired = [], False
+
+        async def verify(secret: str) -> Key | None:
+            asked.append(secret)
+            return key()
+
+        monkeypatch.setattr(access, "_VALID_FOR", 3600.0)
+        monkeypatch.setattr(Key, "expired", lambda self, now: expired)
+        jp_serverapp.web_app.settings["ccapi_verify_key"] = verify
+        program = await join(await begin(), headers=bearer(SECRET))
+        for name in ("sonnet", "opus", "haiku"):
+            await program.send("set_model", model=name)
+            await program.until("status", model=name)
+        assert asked == [SECRET]
+        # No store is needed to see that.
+        expired = True
+        await program.send("set_model", model="opus")
+        assert "expired" in (await program.until("error"))["error"]
+        assert await program.gone() == sockets.KEY_GONE
+
+    async def test_that_cannot_be_looked_up_does_nothing_until_it_can(
+        self, begin: Begin, join: Join, jp_serverapp: ServerApp, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        down = False
+        tried = asyncio.Event()
+
+        async def verify(secret: str) -> Key | None:
+            if down:
+                tried.set()
+                raise StoreUnavailable("The database is locked.")
+            return key()
+
+        monkeypatch.setattr(access, "_VALID_FOR", 0.0)
+        monkeypatch.setattr(sockets, "PING_EVERY", 0.1)
+        jp_serverapp.web_app.settings["ccapi_verify_key"] = verify
+        program = await join(await begin(), headers=bearer(SECRET))
+        down = True
+        await tried.wait()
+        await program.send("set_model", model="opus", id="m")
+        error = await program.until("error")
+        assert (error["error"], error["in_reply_to"]) == ("The database is locked.", "m")
+        down = False
+        await program.send("set_model", model="opus")
+        await program.until("status", model="opus")
 
     class TestThatMayApprove:
         """Where the server's owner wants that."""

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ from jupyter_ccapi.config import data_folder
 from jupyter_ccapi.demo import OfflineModel, Reply
 from jupyter_ccapi.server.app import CCApiApp
 from jupyter_ccapi.server.principal import OWNER, Principal
-from jupyter_ccapi.store import StoredSession
+from jupyter_ccapi.store import StoredSession, StoreUnavailable
 from tests.claude.support import conversation_sent
 from tests.conftest import WARM
 from tests.server import tool_server
-from tests.server.audience import SESSIONS, Connect, Listener, runs, writes
+from tests.server.audience import SESSIONS, Connect, Listener, refused, runs, writes
 from tests.server.chats import Call
 from tests.server.test_key_access import bearer
 from tests.server.waiting import eventually
@@ -230,8 +231,11 @@ class TestEachField:
         model.script(*[Reply(tools=[("Bash", {"command": "ls"})], output_tokens=100_000)] * 4)
         client = await join(made["session_id"])
         assert (await client.ask("Go!"))["subtype"] == "error_max_budget_usd"
-        await client.send("user_message", content="More!")
-        assert "budget" in (await client.until("error"))["error"]
+        asked = len(model.requests)
+        more = await client.ask("More!")
+        assert more["subtype"] == "error_max_budget_usd"
+        assert "budget" in more["error"]
+        assert len(model.requests) == asked
 
     async def test_pinned(self, call: Call) -> None:
         assert (await begin(call, pinned=True))["pinned"] is True
@@ -305,6 +309,14 @@ class TestRefused:
         for body in ("[]", "{", "1"):
             assert (await call(*SESSIONS, method="POST", body=body)).status == 400
 
+    async def test_a_budget_without_end(self, call: Call) -> None:
+        for number in ("1e999", "1" * 400):
+            body = f'{{"max_budget_usd": {number}}}'
+            answer = await call(*SESSIONS, method="POST", body=body)
+            assert answer.status == 400
+            assert "too large" in answer.body["error"]["message"]
+        assert (await call(*SESSIONS)).body["sessions"] == []
+
     class TestWithoutAgents:
         """A server for chats alone."""
 
@@ -372,6 +384,90 @@ class TestAnOwner:
         assert made.status == 201
         assert (await call(*SESSIONS, made.body["session_id"])).status == 200
 
+    @pytest.mark.parametrize("limit", [{"models": ["haiku"]}, {"budget_usd": 1.0}])
+    async def test_has_its_sessions_ended_by_no_key_that_may_only_watch(
+        self, call: Call, app: CCApiApp, limit: dict[str, Any]
+    ) -> None:
+        id = (await begin(call))["session_id"]
+        _, secret = await app.gateway.store.keys.create("owner", "laptop", **limit)
+        answer = await call(*SESSIONS, id, method="DELETE", headers=bearer(secret))
+        assert (answer.status, answer.body["error"]["code"]) == (403, "not_allowed")
+        assert "laptop" in answer.body["error"]["message"]
+        assert (await call(*SESSIONS, id, headers=bearer(secret))).status == 200
+        _, unlimited = await app.gateway.store.keys.create("owner", "desktop")
+        answer = await call(*SESSIONS, id, method="DELETE", headers=bearer(unlimited))
+        assert answer.status == 200
+
+
+class TestAnId:
+    """In an address."""
+
+    @pytest.mark.parametrize(
+        "id", ["none", "session_1", f"session_{'A' * 32}", f"session_{'0' * 33}", "0" * 32, ".."]
+    )
+    async def test_that_none_is_like_is_not_looked_for(
+        self, call: Call, app: CCApiApp, monkeypatch: pytest.MonkeyPatch, id: str
+    ) -> None:
+        async def get(id: str) -> None:
+            raise AssertionError("the store was asked")
+
+        await begin(call)
+        monkeypatch.setattr(app.gateway.store.sessions, "get", get)
+        answer = await call(*SESSIONS, json={"resume": id})
+        assert (answer.status, answer.body["error"]["param"]) == (400, "resume")
+        if id != "..":
+            for options in ({}, {"method": "DELETE"}):
+                answer = await call(*SESSIONS, id, **options)
+                assert (answer.status, answer.body["error"]["code"]) == (404, "session_not_found")
+
+    async def test_that_none_is_like_is_no_kernels_to_bring(
+        self, call: Call, app: CCApiApp, jp_ws_fetch: Connect
+    ) -> None:
+        secret = app.gateway.kernel_secret
+        kernel = await jp_ws_fetch("ws", "cli", "none", headers=bearer(secret))
+        hello = {"type": "hello", "version": 1, "kind": "kernel", "run": "r" * 20, "info": {}}
+        await kernel.write_message(json.dumps(hello))
+        said = json.loads(str(await kernel.read_message()))
+        assert said == {"type": "refused", "error": "There is no session 'none'."}
+        assert await Listener(kernel).gone() == 4403
+        assert (await call(*SESSIONS)).body["sessions"] == []
+
+
+async def test_a_store_that_is_down_is_a_503_and_no_traceback(
+    call: Call,
+    app: CCApiApp,
+    jp_ws_fetch: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(*given: Any, **more: Any) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    mine = (await begin(call))["session_id"]
+    with monkeypatch.context() as down:
+        for name in ("get", "list", "put", "delete"):
+            down.setattr(app.gateway.store.sessions, name, broken)
+        unknown = f"session_{uuid4().hex}"
+        for path, options in (
+            ((), {}),
+            ((), {"json": {}}),
+            ((), {"json": {"source": "relay"}}),
+            ((), {"json": {"resume": mine}}),
+            ((unknown,), {}),
+            ((unknown,), {"method": "DELETE"}),
+            ((mine,), {"method": "DELETE"}),
+        ):
+            answer = await call(*SESSIONS, *path, **options)
+            error = answer.body["error"]
+            assert (answer.status, error["code"]) == (503, "store_unavailable"), (path, options)
+            assert error["message"] == "The disk is full."
+        status, error = await refused(jp_ws_fetch("ws", "session", unknown))
+        assert (status, error["code"]) == (503, "store_unavailable")
+    assert [record for record in caplog.records if record.exc_info] == []
+    listed = (await call(*SESSIONS)).body["sessions"]
+    assert [one["session_id"] for one in listed] == [mine]
+    assert (await call(*SESSIONS, mine, method="DELETE")).status == 200
+
 
 class TestTheEnd:
     """Of a session."""
@@ -409,6 +505,29 @@ class TestTheEnd:
         assert held
         assert (await call(*SESSIONS, id, method="DELETE")).status == 200
         _, alive = psutil.wait_procs(held, timeout=1)
+        assert alive == []
+
+    async def test_by_delete_waits_for_no_tool(
+        self, call: Call, join: Join, app: CCApiApp, model: OfflineModel
+    ) -> None:
+        """That does not want to end."""
+        id = (await begin(call, permission_mode="default"))["session_id"]
+        client = await join(id)
+        model.script(runs("trap '' INT TERM HUP; touch began; sleep 60 & wait; sleep 60"))
+        await client.send("user_message", content="Go on and on.")
+        request = await client.until("permission_request")
+        answer = {"request_id": request["request_id"], "behavior": "allow"}
+        await client.send("permission_response", **answer)
+        began = Path(app.serverapp.root_dir) / "began"  # type: ignore[union-attr]
+        await eventually(began.exists, seconds=30)
+        held = _holding(app)
+        tools = [tool for one in held for tool in one.children(recursive=True)]
+        assert tools
+        assert (await call(*SESSIONS, id, method="DELETE")).status == 200
+        _, alive = psutil.wait_procs(held, timeout=1)
+        assert alive == []
+        assert (await client.until("result"))["subtype"] == "interrupted"
+        _, alive = psutil.wait_procs(tools, timeout=20)
         assert alive == []
 
     async def test_by_time_takes_what_was_closed_long_ago(self, app: CCApiApp, root: Path) -> None:
@@ -484,6 +603,21 @@ class TestResume:
         assert "Always rhyme." in request.system_text
         assert "haiku" in request.body["model"]
         assert ("user", "It is 42.") in conversation_sent(request)
+
+    async def test_waits_for_the_end_of_a_turn(
+        self, call: Call, join: Join, model: OfflineModel
+    ) -> None:
+        id = (await begin(call))["session_id"]
+        client = await join(id)
+        hold = threading.Event()
+        model.script(Reply("One two three.", hold=hold))
+        await client.send("user_message", content="Count!")
+        await client.until("user_message")
+        answer = await call(*SESSIONS, json={"resume": id})
+        hold.set()
+        assert (answer.status, answer.body["error"]["code"]) == (409, "session_busy")
+        assert (await client.until("result"))["result"] == "One two three."
+        assert (await begin(call, resume=id))["session_id"] == id
 
     async def test_stays_in_its_folder_and_at_its_source(self, call: Call, root: Path) -> None:
         (root / "sub").mkdir()

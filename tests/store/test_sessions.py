@@ -110,6 +110,39 @@ async def test_sessions_are_listed_by_their_age_and_closed_ones_when_asked_for(
     assert await store.sessions.list("bob") == [made[3]]
 
 
+async def test_the_mark_comes_and_goes_with_the_events(store: Store) -> None:
+    async def mark() -> str:
+        found = await store.sessions.get(ID)
+        assert found is not None
+        return found.mark
+
+    await store.sessions.put(session())
+    assert await mark() == ""
+    await store.sessions.append(ID, events(1, 2), "run:2")
+    assert await mark() == "run:2"
+    await store.sessions.append(ID, events(3, 4))
+    # Who keeps the session knows an older one.
+    await store.sessions.put(session(mark="run:1"))
+    assert await mark() == "run:2"
+    await store.sessions.put(session("another"))
+    await store.sessions.append(ID, events(5, 5), "run:5")
+    assert await mark() == "run:5"
+    assert [one.mark for one in await store.sessions.list()] == ["run:5", ""]
+    # What is not written leaves the mark as it is.
+    with pytest.raises(Exception, match="says"):
+        await store.sessions.append(ID, [(6, "{}"), (7, Says())], "run:7")  # type: ignore[list-item]
+    assert await mark() == "run:5"
+    await store.sessions.append("none", events(1, 1), "run:1")
+
+
+class Says:
+    """Something that cannot be an event."""
+
+    def encode(self, *_: object) -> bytes:
+        """It cannot."""
+        raise ValueError("it says nothing")
+
+
 async def test_events_are_read_in_their_order_and_in_parts(store: Store) -> None:
     await store.sessions.put(session())
     await store.sessions.put(session("another"))

@@ -1,6 +1,7 @@
 """Where a conversation that runs elsewhere comes in: ``jupyter ccapi relay``, and kernels."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,22 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketP
 
 from jupyter_ccapi.bridge.dialing import PING_INTERVAL, post
 from jupyter_ccapi.bridge.link import MAX_FRAME
-from jupyter_ccapi.bridge.remote import MALFORMED, MAX_HELLO, Hello, Line, NotAdmitted, refuse
+from jupyter_ccapi.bridge.remote import (
+    MALFORMED,
+    MAX_HELLO,
+    Hello,
+    Line,
+    NotAdmitted,
+    TryAgain,
+    refuse,
+)
 from jupyter_ccapi.bridge.source import Refused
+from jupyter_ccapi.store import StoreError
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
+
+logger = logging.getLogger(__name__)
 
 # Seconds for a hello to come.
 _PATIENCE = 30.0
@@ -89,6 +101,9 @@ class RelaySocket(WebSocketHandler):
                 self.ws_connection.params.max_message_size = MAX_FRAME
         except Refused as error:
             refuse(_Out(self), error)
+        except StoreError as error:
+            logger.warning("A relay of session %s was turned away: %s", self._id, error)
+            refuse(_Out(self), TryAgain("The server cannot read its sessions now: try again."))
 
     def _give_up(self) -> None:
         refuse(_Out(self), NotAdmitted("There was no hello.", MALFORMED))

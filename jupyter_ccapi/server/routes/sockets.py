@@ -1,10 +1,10 @@
 """A session's clients, over WebSocket."""
 
 import asyncio
-import json
 import struct
 from collections import deque
 from collections.abc import Mapping
+from traceback import format_tb
 from typing import Any
 
 from jupyter_core.utils import ensure_async
@@ -15,7 +15,10 @@ from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from jupyter_ccapi.bridge.client import Client, Role
-from jupyter_ccapi.openai.errors import invalid
+from jupyter_ccapi.bridge.commands import read_command
+from jupyter_ccapi.bridge.source import Refused
+from jupyter_ccapi.openai.errors import APIError, invalid
+from jupyter_ccapi.store import StoreError
 
 from ..access import is_limited
 from .base import BaseHandler, verb
@@ -27,6 +30,8 @@ _MOST_READ = 2 * MOST_BYTES
 #: Seconds between two pings. Who answers neither is dropped, with this code.
 PING_EVERY = 20.0
 SILENT = 4407
+#: The key with which a client came is not valid any more.
+KEY_GONE = 4401
 _MOST_UNANSWERED = 2
 # So many messages of a client wait for one that is not done yet, and as many bytes as
 # one may have.
@@ -80,10 +85,8 @@ class SessionSocket(WebSocketMixin, WebSocketHandler, BaseHandler):
         """Join the session."""
         self.set_nodelay(True)
         self._unanswered = 0
-        self._beat = PeriodicCallback(self._ping, PING_EVERY * 1000)
-        self._beat.start()
         self._asked: deque[str | bytes] = deque()
-        self._more = asyncio.Event()
+        self._at_work = False
         self._client = client = self._session.join(
             self._send,
             self.close,
@@ -91,36 +94,40 @@ class SessionSocket(WebSocketMixin, WebSocketHandler, BaseHandler):
             last_event_id=self._after,
             may_approve=self.gateway.sessions.may_approve(self.principal),
         )
-        self._tasks = [asyncio.create_task(client.run()), asyncio.create_task(self._work(client))]
+        self._telling = asyncio.create_task(client.run())
+        self._beat = PeriodicCallback(lambda: self._ping(client), PING_EVERY * 1000)
+        self._beat.start()
 
     async def on_message(self, message: str | bytes) -> None:
         """Have it done after those before it. One of them may wait long for the session's source:
         until then pings are answered all the same, and pongs heard.
         """
-        assert self._client is not None
+        client = self._client
+        assert client is not None
         self._unanswered = 0
         if _bytes_of(message) > MOST_BYTES:
-            self._client.refuse(f"A message may have {MOST_BYTES // 2**20} MB at the most.")
-        elif _is_ping(message):
-            await self._client.take(message)
+            client.refuse(f"A message may have {MOST_BYTES // 2**20} MB at the most.")
+        elif len(message) <= _PING_SIZE and _read(message).get("type") == "ping":
+            await client.take(message)
         elif len(self._asked) >= _MOST_WAITING or sum(map(len, self._asked)) > MOST_BYTES:
-            self._client.refuse("Too much of what was asked before is not done yet: ask later.")
+            client.refuse("Too much of what was asked before is not done yet: ask later.")
         else:
             self._asked.append(message)
-        self._more.set()
+            if not self._at_work:
+                self._at_work = True
+                self.gateway.sessions.work(self._work(client))
 
     def on_pong(self, data: bytes) -> None:
         """The client is there."""
         self._unanswered = 0
 
     def on_close(self) -> None:
-        """The client is gone."""
+        """The client is gone; what it has asked until then is done all the same."""
         if self._client is None:
             return
         self._beat.stop()
         self._client.leave()
-        for task in self._tasks:
-            task.cancel()
+        self._telling.cancel()
 
     async def _role_for(self, asked: str | None) -> Role:
         """What the client may be. Who may read, and not execute, can but see. Raises ``APIError``
@@ -152,14 +159,48 @@ class SessionSocket(WebSocketMixin, WebSocketHandler, BaseHandler):
             raise ConnectionError("The client is gone.") from error
 
     async def _work(self, client: Client) -> None:
-        """Do what the client asks, one after another."""
-        while True:
+        """Do what the client has asked, one after another."""
+        try:
             while self._asked:
-                await client.take(self._asked.popleft())
-            self._more.clear()
-            await self._more.wait()
+                await self._do(client, self._asked.popleft())
+        finally:
+            self._at_work = False
 
-    def _ping(self) -> None:
+    async def _do(self, client: Client, message: str | bytes) -> None:
+        """Do one thing that the client asks; whatever goes wrong, the next has its turn."""
+        try:
+            if await self._may_still(client, message):
+                await client.take(message)
+        except StoreError as error:
+            client.refuse(str(error), _read(message))
+        except Exception as error:
+            # Its own words may be what somebody said: where it came from must do.
+            self.log.error(
+                "A command of session %s failed: %s\n%s",
+                self._session.id,
+                type(error).__name__,
+                "".join(format_tb(error.__traceback__)),
+            )
+            why = "This failed for a reason that nobody foresaw; the server's log says more."
+            client.refuse(why, _read(message))
+
+    async def _may_still(self, client: Client, message: str | bytes | None = None) -> bool:
+        """Whether the key that the client came with is valid still; it is told if not (with its
+        message as what was not done), and its connection ends.
+        """
+        try:
+            await self.check_key()
+        except APIError as error:
+            over = error.status == 401
+            if over or message is not None:
+                client.refuse(error.message, None if message is None else _read(message))
+            if over:
+                self._asked.clear()
+                await client.end(KEY_GONE, "the API key is not valid any more")
+            return False
+        return True
+
+    async def _ping(self, client: Client) -> None:
         if self._unanswered >= _MOST_UNANSWERED:
             self._beat.stop()
             self.close(SILENT, "no answer to pings")
@@ -169,6 +210,8 @@ class SessionSocket(WebSocketMixin, WebSocketHandler, BaseHandler):
             self.ping()
         except WebSocketClosedError:
             self._beat.stop()
+            return
+        await self._may_still(client)
 
 
 def _frame(text: str) -> bytes:
@@ -200,14 +243,12 @@ def _bytes_of(message: str | bytes) -> int:
     return len(message.encode("utf-8", "surrogatepass"))
 
 
-def _is_ping(message: str | bytes) -> bool:
-    if isinstance(message, bytes) or len(message) > _PING_SIZE:
-        return False
+def _read(message: str | bytes) -> Mapping[str, Any]:
+    """What a client says; nothing where that is no command."""
     try:
-        said: Any = json.loads(message)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(said, Mapping) and said.get("type") == "ping"
+        return read_command(message)
+    except Refused:
+        return {}
 
 
 default_handlers = [(r"/ws/session/([\w.-]+)", SessionSocket)]

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("settings", sa.JSON, nullable=False),
         sa.Column("last_event_id", sa.BigInteger, nullable=False),
         sa.Column("closed", sa.Boolean, nullable=False),
+        sa.Column("mark", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_sessions"),
     )
     op.create_index("ix_sessions_owner_created_at_id", "sessions", ["owner", "created_at", "id"])
