@@ -8,9 +8,10 @@ end its turn.
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -38,13 +39,55 @@ class Pressed:
             self._task.cancel()
 
 
+class _Waker:
+    """Has each signal wake the loop. Python runs no handler between its last look and the moment in
+    which the loop waits for events: one that arrives just then would be noticed with the next
+    event, and a silent model makes none.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._reads, self._writes = socket.socketpair()
+        for end in (self._reads, self._writes):
+            end.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
+        try:
+            loop.add_reader(self._reads, self._drain)
+        except NotImplementedError:
+            self.close()  # a loop of Windows
+
+    def close(self) -> None:
+        """Leave that to whoever saw to it before."""
+        if self._reads.fileno() == -1:
+            return
+        now = signal.set_wakeup_fd(self._before)
+        if now != self._writes.fileno():
+            signal.set_wakeup_fd(now)  # somebody else has taken it over
+        with suppress(NotImplementedError):
+            self._loop.remove_reader(self._reads)
+        self._reads.close()
+        self._writes.close()
+
+    def _drain(self) -> None:
+        with suppress(BlockingIOError):
+            while self._reads.recv(4096):
+                pass
+
+
 class _Layer:
     """The tasks that our handler cancels, and the handler that it took the place of."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.waiting: list[Pressed] = []
+        self.waker = _Waker(loop)
         # None stands for a handler that is not Python's own and cannot be put back.
         self.before = signal.signal(signal.SIGINT, _press) or signal.default_int_handler
+
+    def put_back(self) -> Any:
+        """Have SIGINT do what it did before; returns that."""
+        self.waker.close()
+        signal.signal(signal.SIGINT, self.before)
+        return self.before
 
 
 # A new one where another handler was put above ours: while code of the user's computes.
@@ -63,7 +106,7 @@ def sigint_cancels() -> Iterator[Pressed]:
         yield pressed  # a subshell: signals are the main thread's alone
         return
     if not _layers or signal.getsignal(signal.SIGINT) is not _press:
-        _layers.append(_Layer())
+        _layers.append(_Layer(loop))
     layer = _layers[-1]
     layer.waiting.append(pressed)
     try:
@@ -72,14 +115,13 @@ def sigint_cancels() -> Iterator[Pressed]:
         pressed.leave()
         layer.waiting.remove(pressed)
         while _layers and not _layers[-1].waiting and signal.getsignal(signal.SIGINT) is _press:
-            signal.signal(signal.SIGINT, _layers.pop().before)
+            _layers.pop().put_back()
 
 
 def _press(number: int, frame: FrameType | None) -> None:
     while _layers and not _layers[-1].waiting:
         # Our handler was put back by somebody above it, after our block had ended.
-        before = _layers.pop().before
-        signal.signal(number, before)
+        before = _layers.pop().put_back()
         if before is not _press:
             if callable(before):
                 before(number, frame)

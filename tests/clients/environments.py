@@ -1,5 +1,6 @@
 """Clients that cannot live beside the others: made once per checkout, from pinned files."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -69,6 +70,13 @@ def output(program: Path, script: Path, server: Server) -> str:
 
 def make(folder: Path, pinned: Sequence[str], commands: Sequence[Sequence[str]]) -> None:
     """Make an environment, unless it was made from the same files before."""
+    # Tests run side by side, and two would remove each other's files.
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _make(folder, pinned, commands)
+
+
+def _make(folder: Path, pinned: Sequence[str], commands: Sequence[Sequence[str]]) -> None:
     digest = hashlib.blake2b("\0".join(pinned).encode()).hexdigest()
     mark = folder / ".made-from"
     if mark.is_file() and mark.read_text() == digest:

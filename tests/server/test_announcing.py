@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tornado.httpclient import HTTPRequest
@@ -43,7 +44,7 @@ async def test_what_a_server_leaves_lets_a_kernel_in_while_it_runs(
         (path,) = (home / "runtime").glob("ccapi-server-*.json")
         assert path.stat().st_mode & 0o077 == 0
         headers = {"Authorization": f"Bearer {address.secret}"}
-        request = HTTPRequest(address.relay_url("a-conversation"), headers=headers)
+        request = HTTPRequest(address.relay_url(f"session_{uuid4().hex}"), headers=headers)
         socket = await websocket_connect(request)
         await socket.write_message(json.dumps(HELLO))
         welcome = json.loads(str(await socket.read_message()))

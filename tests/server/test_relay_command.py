@@ -285,7 +285,7 @@ async def test_one_session_has_one_relay(call: Call, relay: Relay) -> None:
 async def test_what_cannot_be_connected_to_is_said(call: Call, relay: Relay) -> None:
     _, url, _ = await made(call)
     wrong = await relay("--url", url, secret="wrong")
-    missing = await relay("--url", f"{url}0", secret="wrong")
+    missing = await relay("--url", f"{url[:-32]}{'0' * 32}", secret="wrong")
     nowhere = await relay("--url", "ws://127.0.0.1:1/ws/cli/session_1")
     assert [await one.ended() for one in (wrong, missing, nowhere)] == [1, 1, 1]
     assert "not one of this session's" in wrong.said[-1]
