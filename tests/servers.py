@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -38,10 +37,6 @@ class Server:
 
     def wait_ended(self, seconds: float = 30) -> None:
         """Wait until the server has ended; if it does not, say what it was doing."""
-        # A signal that arrives right before it waits for events is noticed with the next event:
-        # Python has no handler run in between.
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", urlsplit(self.url).port or 0), 5).close()
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -92,6 +87,8 @@ def serving(*arguments: str, environment: Mapping[str, str], home: Path) -> Iter
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
+            # A shell that has started the tests in the background has them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         yield Server(
