@@ -104,8 +104,9 @@ class Host(Watcher):
                     self._change({"model": command["model"]})
                     self._tell_settings()
                 case "set_permission_mode":
-                    await self._conversation.set_permission_mode(command["mode"])
+                    # Also where it is refused in the turn that runs: the next one has it.
                     self._change({"permission_mode": command["mode"]})
+                    await self._conversation.set_permission_mode(command["mode"])
                     self._tell_settings()
                 case "rewind":
                     return await self._rewind(command)

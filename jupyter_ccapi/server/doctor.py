@@ -1,6 +1,5 @@
 """``jupyter ccapi doctor``: what is found, what is missing, and what to do about each thing."""
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -8,7 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jupyter_core.application import JupyterApp
 from jupyter_core.paths import jupyter_config_path, jupyter_path
 from jupyter_server.extension.config import ExtensionConfigManager
 from packaging.version import Version
@@ -22,6 +20,7 @@ from jupyter_ccapi.demo import OfflineModel
 from .._version import __version__
 from ..config import ServerOptions, data_folder
 from .app import CCApiApp
+from .command import Command
 from .health import examine
 
 _IPYKERNEL = Version("7.4")
@@ -41,29 +40,17 @@ class Finding:
     section: str = ""
 
 
-class DoctorApp(JupyterApp):
+class DoctorApp(Command):
     """Say what Claude Code is found, whether it is logged in and what else is missing."""
 
     name = "jupyter-ccapi-doctor"
-    version = __version__
     description = """Check what jupyter_ccapi needs: the Claude Code CLI and its login, the server
     extension, the JupyterLab panel, a kernel. The exit code is 0 when Claude can be used."""
-    config_file_name = "jupyter_ccapi_config"
-    classes = [CCApiApp]
-    flags = {}
     aliases = {"config": "JupyterApp.config_file"}
 
-    def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
-        """Read what the server would read."""
-        own = self.config_file_name
-        for name in ("jupyter_server_config", own):
-            self.config_file_name = name
-            super().load_config_file(suppress_errors)
-
-    def start(self) -> None:
+    async def run(self) -> None:
         """Print the report and exit."""
-        super().start()
-        findings = asyncio.run(diagnose(CCApiApp(config=self.config)))
+        findings = await diagnose(CCApiApp(config=self.config))
         print(report(findings))
         self.exit(0 if all(finding.ok for finding in findings if finding.needed) else 1)
 

@@ -5,6 +5,7 @@ clients there.
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,17 @@ async def test_a_server_that_refuses_it_later_is_told_of_once(
         await sharing.stop()
     said = capsys.readouterr().err
     assert said.count("not shared any more, as session session_1: There is no session here") == 1
+
+
+def test_it_is_not_shared_in_the_middle_of_a_turn(shared: Kernel, model: OfflineModel) -> None:
+    """Its clients would see an end without a beginning."""
+    model.script(Reply("Once upon a time", hold=threading.Event()))
+    shared.run("from jupyter_ccapi import Claude\ntalk = Claude('default').stream('Hi.')")
+    shared.run("await anext(talk)")
+    cell = shared.run("Claude('default').share()")
+    assert "A turn is running" in str(cell.error["evalue"])
+    shared.run("await talk.aclose()")
+    assert shared.run("Claude('default').share()").status == "ok"
 
 
 def test_without_a_server_it_is_a_sentence(own_kernel: Kernel, tmp_path: Path) -> None:

@@ -151,6 +151,15 @@ def test_the_doctor_is_content_when_all_is_there(environment: dict[str, str]) ->
     assert "JupyterLab panel" in finished.stdout
 
 
+def test_the_doctor_takes_no_misspelt_option_for_one_that_counts(
+    environment: dict[str, str],
+) -> None:
+    finished = run("doctor", "--CCApiApp.cli_pth=/nowhere/claude", environment=environment)
+    assert finished.returncode == 2
+    assert "There is no option CCApiApp.cli_pth" in finished.stderr
+    assert "Claude Code  " not in finished.stdout
+
+
 def test_the_doctor_says_what_to_do_and_fails_when_claude_cannot_be_used(
     environment: dict[str, str],
 ) -> None:
