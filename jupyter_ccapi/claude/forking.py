@@ -20,10 +20,29 @@ def head_before(anchor: Pointer) -> Pointer:
     """
     session, prompt = str(anchor["session"]), str(anchor["prompt"])
     folder = Path(str(anchor["cwd"]))
-    last = _message_before(session, prompt, folder)
+    entries = _entries(session, folder)
+    if prompt in entries:
+        last = _message_from(entries[prompt].get("parentUuid"), entries)
+    elif "after" in anchor and (anchor["after"] is None or anchor["after"] in entries):
+        last = anchor["after"]
+    else:
+        raise RewindRefused(
+            "The conversation cannot be rewound that far: Claude Code does not have that prompt "
+            f"any more (session {session})."
+        )
     if last is None:
         return {"session": str(uuid4()), "answered": False}
     return fork_after(session, folder, last)
+
+
+def with_place(anchor: Pointer) -> Pointer:
+    """The same anchor of the last prompt, with the message that it came ``after`` (None: it was
+    the first): its process has died, and may not have written the prompt down. Blocks.
+    """
+    entries = _entries(str(anchor["session"]), Path(str(anchor["cwd"])))
+    prompt = entries.get(str(anchor["prompt"]))
+    start = prompt.get("parentUuid") if prompt is not None else next(reversed(entries), None)
+    return {**anchor, "after": _message_from(start, entries)}
 
 
 def fork_after(session: str, folder: Path, message: str | None = None) -> Pointer:
@@ -64,29 +83,23 @@ def is_kept(session: str, folder: Path) -> bool:
     return transcript_path(session, cwd=folder, environment={}).exists()
 
 
-def _message_before(session: str, prompt: str, folder: Path) -> str | None:
-    """The id of the last message before a prompt; None where it is the first.
+def _message_from(start: object, entries: dict[str, dict[str, Any]]) -> str | None:
+    """The id of the last message on the way up from an entry, itself one; None where there is none.
 
     A transcript is a tree by ``parentUuid``: between two messages stand entries of other kinds.
     """
-    entries = {str(entry.get("uuid")): entry for entry in _entries(session, folder)}
-    if prompt not in entries:
-        raise RewindRefused(
-            "The conversation cannot be rewound that far: Claude Code does not have that prompt "
-            f"any more (session {session})."
-        )
-    parent = entries[prompt].get("parentUuid")
-    while parent is not None and str(parent) in entries:
-        entry = entries[str(parent)]
+    while start is not None and str(start) in entries:
+        entry = entries[str(start)]
         if entry.get("type") in ("user", "assistant") and not entry.get("isMeta"):
-            return str(parent)
-        parent = entry.get("parentUuid") or entry.get("logicalParentUuid")
+            return str(start)
+        start = entry.get("parentUuid") or entry.get("logicalParentUuid")
     return None
 
 
-def _entries(session: str, folder: Path) -> list[dict[str, Any]]:
+def _entries(session: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a transcript that have an id, by it."""
     path = transcript_path(session, cwd=folder, environment={})
-    entries: list[dict[str, Any]] = []
+    entries: dict[str, dict[str, Any]] = {}
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
@@ -94,8 +107,8 @@ def _entries(session: str, folder: Path) -> list[dict[str, Any]]:
                     entry = json.loads(line)
                 except ValueError:
                     continue  # the CLI may be about to write it
-                if isinstance(entry, dict):
-                    entries.append(entry)
+                if isinstance(entry, dict) and entry.get("uuid"):
+                    entries[str(entry["uuid"])] = entry
     except OSError:
         pass  # what is missing is said of the prompt
     return entries

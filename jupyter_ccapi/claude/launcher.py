@@ -23,6 +23,9 @@ from .transcripts import transcript_path, write_transcript
 _PROMPT_AS_GIVEN = {"systemPromptSnapshot": False}
 # The alias of the CLI's own default model.
 _DEFAULT_MODEL = "default"
+# A prompt is in the transcript before the model is asked; else the CLI writes it up to 100 ms
+# later, and one that is killed meanwhile has never had it.
+_WRITES_AT_ONCE = {"CLAUDE_CODE_EAGER_FLUSH": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class Launcher:
 
     def _chosen(self, cli: CLI, options: Options, *, persist: bool) -> ClaudeAgentOptions:
         chosen = to_sdk(options, cli_path=cli.path)
-        chosen.env = {**self.environment, **chosen.env}
+        chosen.env = {**_WRITES_AT_ONCE, **self.environment, **chosen.env}
         if options.max_tokens is not None:
             chosen.env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(options.max_tokens)
         if not persist:

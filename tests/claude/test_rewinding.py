@@ -1,21 +1,23 @@
 """Checkpoints and rewind: files and conversation as they were before a prompt, both or neither."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jupyter_ccapi.claude import Conversation, Options, Pool, TextDelta
-from jupyter_ccapi.claude.errors import ClaudeError, RewindRefused
+from jupyter_ccapi.claude.errors import ClaudeError, ProcessDied, RewindRefused
 from jupyter_ccapi.claude.planning import Plan
 from jupyter_ccapi.claude.record import Record
 from jupyter_ccapi.claude.rewinding import Rewinder, Wish
 from jupyter_ccapi.claude.snapshots import Snapshots
 from jupyter_ccapi.claude.timeline import Timeline
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
-from tests.claude.support import conversation_sent, held, until
+from tests.claude.support import conversation_sent, held, transcripts, until
 
 Open = Callable[..., Awaitable[Conversation]]
 
@@ -77,6 +79,21 @@ async def write(conversation: Conversation, model: OfflineModel, name: str, text
     model.script(*read, written, Reply(f"Wrote {name}."))
     await conversation.send(f"Write {name}").finish()
     assert look(folder)[name] == text
+
+
+def cut(transcript: Path, prompt: str) -> None:
+    """Take a prompt, and all that came after it, from a transcript."""
+    lines = transcript.read_text().splitlines(keepends=True)
+    said = [
+        isinstance(entry := json.loads(line), dict)
+        and entry.get("type") == "user"
+        and entry["message"]["content"] == prompt
+        for line in lines
+    ]
+    kept = lines[: said.index(True)]
+    transcript.write_text("".join(kept)) if any(
+        '"uuid"' in one for one in kept
+    ) else transcript.unlink()
 
 
 async def test_a_rewind_restores_files_and_conversation_and_undo_takes_it_back(
@@ -249,6 +266,46 @@ async def test_a_failed_and_an_interrupted_turn_are_checkpoints_too(
     told = conversation_sent(model.main_requests[-1])
     assert [text for role, text in told if role == "user" and "Fail" in text] == []
     assert ("assistant", "Wrote a.txt.") in told
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_turn_whose_process_was_killed_can_be_rewound(
+    open_one: Open,
+    model: OfflineModel,
+    project: Path,
+    pool: Pool,
+    home: Path,
+    first: bool,
+    written: bool,
+) -> None:
+    conversation = await open_one()
+    if not first:
+        await write(conversation, model, "a.txt", "1\n")
+    before = look(project)
+    model.script(Reply(tools=[("Bash", {"command": "echo 2 > a.txt"})]), held("one two three"))
+    turn = conversation.send("Change it")
+    await until(turn, TextDelta)
+    psutil.Process(pool.pids()[0]).kill()
+    if not written:
+        # The disk has not got what was written last.
+        cut(transcripts(home)[0], "Change it")
+    with pytest.raises(ProcessDied):
+        await turn.finish()
+    model.clear()
+    await conversation.send("And?").finish()
+    told = [text for _, text in conversation_sent(model.main_requests[-1])]
+    assert any("Change it" in text for text in told) == written
+
+    assert look(project) == {"a.txt": "2\n"}
+    number = 1 if first else 2
+    await rewind(conversation, number)
+    assert look(project) == before
+    model.clear()
+    await conversation.send("Hello").finish()
+    told = [text for _, text in conversation_sent(model.main_requests[-1])]
+    assert not [text for text in told if "Change it" in text or "And?" in text]
+    assert any("Wrote a.txt." in text for text in told) != first
 
 
 async def test_a_prompt_that_never_got_to_claude_is_no_checkpoint(
