@@ -5,9 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from .errors import ClaudeError, ProcessDied
+from .errors import ClaudeError
 from .events import TurnEnd
-from .forking import with_place
 from .record import Pointer
 from .timeline import Timeline
 from .turn import Turn
@@ -28,9 +27,7 @@ async def checkpointed(
     number = await timeline.begin(words, head=head())
     try:
         end = await answer()
-    except BaseException as error:
-        if isinstance(error, ProcessDied) and turn.anchor is not None:
-            turn.anchor = await asyncio.to_thread(with_place, turn.anchor)
+    except BaseException:
         await _ended(timeline, turn, number, head())
         raise
     try:

@@ -21,7 +21,6 @@ from .errors import (
     TurnTimeout,
 )
 from .events import Event, Spent, TurnEnd, Usage
-from .forking import fork_after, head_before, is_kept, read_messages
 from .history import Content, Message, Session, as_said, is_blank, settle, words_of
 from .options import Options
 from .permission_mode import PermissionMode
@@ -216,7 +215,7 @@ class Conversation:
 
     async def before(self, anchor: Pointer) -> Pointer:
         """Where it would stand just before a prompt; see ``rewinding.Talk``."""
-        return await asyncio.to_thread(head_before, anchor)
+        return await self._pool.kept(self.options).head_before(anchor)
 
     async def go(self, head: Pointer) -> None:
         """Stand there from the next turn on, in a process of its own."""
@@ -228,7 +227,8 @@ class Conversation:
     def _stand(self, head: Pointer) -> None:
         self._session, self._answered = str(head["session"]), bool(head["answered"])
         # A first turn that was not lived to its end has left a transcript all the same.
-        known = self._answered or is_kept(self._session, self.options.cwd or Path.cwd())
+        kept = self._pool.kept(self.options)
+        known = self._answered or kept.is_kept(self._session, self.options.cwd)
         self._history = None if known else ()
         self._differs = False
 
@@ -278,8 +278,8 @@ class Conversation:
             if number is not None:
                 head = await rewinder.head_before(number)
             elif self.head["answered"]:
-                cwd = self.options.cwd or Path.cwd()
-                head = await asyncio.to_thread(fork_after, self._session, cwd)
+                kept = self._pool.kept(self.options)
+                head = await kept.fork_after(self._session, self.options.cwd)
             else:
                 head = {"session": str(uuid4()), "answered": False}
             await self.timeline.fork(id, head, number)
@@ -288,8 +288,7 @@ class Conversation:
 
     async def messages(self) -> list[Message]:
         """All that was said in it, from the CLI's transcript."""
-        cwd = self.options.cwd or Path.cwd()
-        return await asyncio.to_thread(read_messages, self._session, cwd)
+        return await self._pool.kept(self.options).messages(self._session, self.options.cwd)
 
     def _count(self, end: TurnEnd) -> None:
         self.usage, self.cost_usd = self.usage + end.usage, self.cost_usd + end.cost_usd
@@ -441,7 +440,6 @@ class Conversation:
                     for event in reader.feed(message):
                         if not turn.started:
                             self._taken_up(process)
-                        if not turn.started:
                             cwd = str(options.cwd or Path.cwd())
                             turn.anchor = {
                                 "session": process.session_id,
@@ -462,6 +460,8 @@ class Conversation:
             elif reader.waits:
                 end = reader.waiting()
             else:
+                if turn.anchor is not None:
+                    turn.anchor = await self._pool.kept(self.options).with_place(turn.anchor)
                 raise
         finally:
             turn._stop = turn._asking = process.hears = None

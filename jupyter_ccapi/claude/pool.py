@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from .capabilities import Capabilities
 from .cli import CLI, find_cli
+from .cli_sessions import CLISessions
 from .errors import ConversationClosed, QueueFull, QueueTimeout
 from .history import Session
 from .limits import PROCESS_MEMORY, Limits
@@ -105,6 +106,10 @@ class Pool:
     def memory(self) -> Memory:
         """How much memory there is for processes."""
         return self._memory()
+
+    def kept(self, options: Options) -> CLISessions:
+        """The sessions that a CLI with these options keeps."""
+        return CLISessions({**self.environment, **(options.sdk.get("env") or {})})
 
     @property
     def slots(self) -> Collection[Slot]:

@@ -108,7 +108,7 @@ class Gateway:
             options,
             self.store,
             self.pool,
-            SessionRules(self.rules, self._model, options.cli_environment),
+            SessionRules(self.rules, self._model, self.pool.kept(Options())),
             folder,
             kernel_secret=self.kernel_secret,
             watcher=self.stats,

@@ -10,11 +10,12 @@ from typing import Any, Self
 from uuid import UUID
 
 from jupyter_ccapi.claude import Options
+from jupyter_ccapi.claude.cli_sessions import CLISessions
 from jupyter_ccapi.claude.errors import InvalidOption, UnknownModel
 from jupyter_ccapi.claude.tools import SERVER
-from jupyter_ccapi.claude.transcripts import transcript_path
 from jupyter_ccapi.openai.errors import APIError, invalid
 from jupyter_ccapi.openai.request import AgentWish
+from jupyter_ccapi.store.ids import can_be_kept
 
 from .agent import AgentRules
 from .principal import Principal
@@ -76,12 +77,12 @@ class SessionWish:
 
 
 class SessionRules:
-    """What sessions may have here. ``environment`` is what the CLI gets over the server's own."""
+    """What sessions may have here. ``kept`` are those that Claude Code itself keeps."""
 
-    def __init__(self, rules: AgentRules, resolve: Resolve, environment: Mapping[str, str]) -> None:
+    def __init__(self, rules: AgentRules, resolve: Resolve, kept: CLISessions) -> None:
         self._rules = rules
         self._resolve = resolve
-        self._environment = environment
+        self.kept = kept
 
     async def check(self, wish: SessionWish, owner: str) -> tuple[SessionWish, Options]:
         """The wish with its folder decided, and what the core runs it with. Raises ``APIError`` 400
@@ -134,8 +135,7 @@ class SessionRules:
         """
         with _nothing_there(session):
             id = str(UUID(session))
-            path = transcript_path(id, cwd=folder, environment=self._environment)
-            if not await asyncio.to_thread(path.exists):
+            if not await asyncio.to_thread(self.kept.is_kept, id, folder):
                 raise ValueError(session)
             return id
         raise AssertionError("unreachable")
@@ -151,6 +151,24 @@ class SessionRules:
                 max_budget_usd=wish.max_budget_usd,
             )
         )
+
+
+def check_texts(given: object, place: str = "") -> None:
+    """Raise ``APIError`` 400 for a text that no program could be given: in its arguments, its
+    environment or its input.
+    """
+    if isinstance(given, str) and not can_be_kept(given):
+        raise invalid(
+            place,
+            f"{place} has U+0000 or half a surrogate pair in it, which no program can be given.",
+        )
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            check_texts(name, place)
+            check_texts(value, f"{place}.{name}" if place else name)
+    elif isinstance(given, list):
+        for number, value in enumerate(given):
+            check_texts(value, f"{place}.{number}")
 
 
 def check_servers(servers: Mapping[str, Mapping[str, Any]], who: Principal) -> None:

@@ -15,7 +15,7 @@ from jupyter_ccapi.bridge.sessions import Busy, New, NoSuchSession, TooMany
 from jupyter_ccapi.bridge.sessions import Sessions as AllSessions
 from jupyter_ccapi.bridge.source import Refused
 from jupyter_ccapi.claude import ClaudeError, Pool, Watcher
-from jupyter_ccapi.claude.forking import read_messages
+from jupyter_ccapi.claude.cli_sessions import CLISessions
 from jupyter_ccapi.config import ServerOptions
 from jupyter_ccapi.openai.errors import APIError, invalid
 from jupyter_ccapi.store import Store, StoredSession
@@ -23,7 +23,7 @@ from jupyter_ccapi.store import Store, StoredSession
 from .access import is_limited
 from .principal import Principal, owner_of_this_server
 from .session_hosts import CannotOpen, SessionHosts
-from .session_settings import SessionRules, SessionWish, check_servers
+from .session_settings import SessionRules, SessionWish, check_servers, check_texts
 
 _DAY = 86400.0
 _ID = re.compile(r"session_[0-9a-f]{32}")
@@ -84,11 +84,14 @@ class Sessions:
         _check_unlimited(who)
         await self.expire()
         asked = {name: value for name, value in asked.items() if value is not None}
+        check_texts(asked)
         before = await self._before(asked.get("resume"), who)
         with _explained():
             if before is None:
                 new = await self._new(asked, who)
-                return await self._all.create(new, history=await _said_before(new))
+                return await self._all.create(
+                    new, history=await _said_before(new, self._rules.kept)
+                )
             new = await self._again(asked, who, before)
             return await self._all.resume(who.id, before.id, new)
         raise AssertionError("unreachable")
@@ -285,9 +288,9 @@ def _check_none(asked: Mapping[str, Any], names: tuple[str, ...]) -> None:
             )
 
 
-async def _said_before(new: New) -> list[dict[str, Any]]:
+async def _said_before(new: New, kept: CLISessions) -> list[dict[str, Any]]:
     """What was said in the session of Claude Code's own that a new one goes on with."""
     if (session := new.wish.get("adopts")) is None:
         return []
-    said = await asyncio.to_thread(read_messages, session, Path(str(new.wish["cwd"])))
+    said = await kept.messages(session, Path(str(new.wish["cwd"])))
     return told_before(said, None)

@@ -40,9 +40,8 @@ def editing(project: Path) -> Options:
 
 
 @pytest.fixture
-def open_one(pool: Pool, editing: Options, home: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+def open_one(pool: Pool, editing: Options, home: Path) -> Open:
     """Opens a conversation with checkpoints; by its id again, as after a restart."""
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
 
     async def open_one(id: str = "one", options: Options = editing) -> Conversation:
         kept, store = home / "kept", home / "snapshots"

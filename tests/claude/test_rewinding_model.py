@@ -546,9 +546,7 @@ def test_claude_and_its_rewinds_do_what_they_must(
     pool: Pool,
     model: OfflineModel,
     home: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
     examples = count(1)
 
     async def run(given_steps: list[tuple[str, Any, int]]) -> None:

@@ -166,10 +166,8 @@ async def test_a_rewind_is_told_also_when_nobody_waits_for_it_any_more(
     model: OfflineModel,
     asking: Options,
     home: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was done."""
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
     timeline = await Timeline.open(
         home / "kept", "one", workspace=asking.cwd, store=home / "snapshots"
     )

@@ -51,12 +51,6 @@ def ccapi_config() -> dict[str, Any]:
     return {"agent_permission_modes": ["default", "plan", "acceptEdits"]}
 
 
-@pytest.fixture(autouse=True)
-def same_claude(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """The server finds the transcripts that its CLI writes."""
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
-
-
 @pytest.fixture
 def root(jp_serverapp: ServerApp) -> Path:
     """The server's own folder."""

@@ -49,12 +49,6 @@ def ccapi_config() -> dict[str, Any]:
     }
 
 
-@pytest.fixture(autouse=True)
-def same_claude(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """The server finds the transcripts that its CLI writes."""
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(home / ".claude"))
-
-
 @pytest.fixture
 def root(jp_serverapp: ServerApp) -> Path:
     """The server's own folder."""
@@ -295,6 +289,10 @@ class TestRefused:
             ({"mcp_servers": {"a": {"command": "x", "cwd": "/"}}}, "mcp_servers.a.cwd"),
             ({"mcp_servers": {"a": {"command": "x", "url": "y"}}}, "mcp_servers.a.url"),
             ({"mcp_servers": {"a": {"command": "x", "env": {"N": 1}}}}, "mcp_servers.a.env.N"),
+            ({"mcp_servers": {"a": {"command": "x\0"}}}, "mcp_servers.a.command"),
+            ({"mcp_servers": {"a": {"command": "x", "args": ["y", "\0"]}}}, "mcp_servers.a.args.1"),
+            ({"mcp_servers": {"a": {"command": "x", "env": {"\0": ""}}}}, "mcp_servers.a.env"),
+            ({"system_prompt": "half a pair: \ud83d"}, "system_prompt"),
             ({"source": "relay", "model": "opus"}, "model"),
             ({"source": "relay", "cwd": "."}, "cwd"),
             ({"source": "relay", "mcp_servers": {}}, "mcp_servers"),
