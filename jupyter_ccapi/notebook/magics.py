@@ -179,18 +179,21 @@ class ClaudeMagics(NotebookOptions, Magics):
         """
         names = self._shell.user_ns
         schema = schema_option(asked.schema, names) if asked.schema else None
-        with sigint_cancels():
-            model = await self._resolved(asked.model)
-            content = content_of(prompt, asked, self._shell)
+        with sigint_cancels() as pressed:
             try:
-                dialog = dialog_for(asked, self._desk, model or self.model or None, command)
-            except ClaudeError as error:
-                raise command.error(str(error)) from None
-            if asked.share:
-                shared = self._said(dialog.share)
-                show(shared._repr_mimebundle_())
-            cell = for_this_cell(asked, schema, self.budget_usd, dialog.settings)
-            end = await self._followed(dialog, content, cell, asked)
+                model = await self._resolved(asked.model)
+                content = content_of(prompt, asked, self._shell)
+                try:
+                    dialog = dialog_for(asked, self._desk, model or self.model or None, command)
+                except ClaudeError as error:
+                    raise command.error(str(error)) from None
+                if asked.share:
+                    shared = self._said(dialog.share)
+                    show(shared._repr_mimebundle_())
+                cell = for_this_cell(asked, schema, self.budget_usd, dialog.settings)
+                end = await self._followed(dialog, content, cell, asked)
+            finally:
+                await pressed.over()
         answer = Answer.of(end, schema.make if schema else None)
         if asked.out is not None:
             self._shell.push({asked.out: answer.value})  # type: ignore[no-untyped-call]

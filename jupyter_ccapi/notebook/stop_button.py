@@ -10,10 +10,14 @@ import asyncio
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+# Seconds between the clicks of somebody who is impatient.
+_BETWEEN_CLICKS = 0.25
 
 
 class Pressed:
@@ -22,13 +26,25 @@ class Pressed:
     def __init__(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
         self.yes = False
         self._inside = True
+        self._last = 0.0
         self._loop = loop
         self._task = task
 
     def press(self) -> None:
         """It has come. Called from a signal handler."""
         self.yes = True
+        self._last = time.monotonic()
         self._loop.call_soon_threadsafe(self._cancel)
+
+    async def over(self) -> None:
+        """Wait until nobody presses any more. A press that comes while ipykernel (7.4) sends the
+        cell's reply takes that with it, and the cell runs on for ever, to look at.
+        """
+        while self.yes and (left := self._last + _BETWEEN_CLICKS - time.monotonic()) > 0:
+            try:
+                await asyncio.sleep(left)
+            except asyncio.CancelledError:
+                self._task.uncancel()
 
     def leave(self) -> None:
         """The task waits no more."""

@@ -1,6 +1,7 @@
 """Conversations that others watch, and change, while turns of them wait or run."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -121,11 +122,15 @@ async def test_a_permission_mode_counts_while_a_turn_begins(
 ) -> None:
     """Wherever it is: before its process is there, and after."""
     conversation = Conversation(pool, asking)
-    model.script(writes(home / "project" / "a.txt"), Reply("A."))
+    begun = threading.Event()
+    model.script(
+        replace(writes(home / "project" / "a.txt"), text="I write.", hold=begun), Reply("A.")
+    )
     turn = conversation.send("A")
     for _ in range(steps):
         await asyncio.sleep(0.002)
     await conversation.set_permission_mode("acceptEdits")
+    begun.set()
     assert not [event for event in await events_of(turn) if isinstance(event, PermissionRequest)]
     assert (home / "project" / "a.txt").exists()
 

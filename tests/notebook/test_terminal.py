@@ -1,5 +1,6 @@
 """`%%claude` in terminal IPython, typed into a pseudo-terminal."""
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ class Terminal:
             encoding="utf-8",
             timeout=PATIENCE,
             echo=False,
+            # Whoever starts tests in the background has their programs ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         self.text = ""
         self._cells = 0
