@@ -30,14 +30,13 @@ async def test_a_signal_wakes_the_loop_while_a_task_waits_and_not_after() -> Non
 
 async def test_whoever_presses_twice_is_waited_for() -> None:
     """A cell ends when the clicks are over: ipykernel would lose its reply with a late one."""
-    loop = asyncio.get_running_loop()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
     with sigint_cancels() as pressed:
         try:
             signal.raise_signal(signal.SIGINT)
             await asyncio.sleep(30)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            assert task is not None
             task.uncancel()
         second: list[float] = []
 
