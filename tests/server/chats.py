@@ -1,8 +1,11 @@
 """What the tests of chats share: bodies, and what came of them."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+from jupyter_server.serverapp import ServerApp
 
 CHAT = ("v1", "chat", "completions")
 Call = Callable[..., Awaitable[Any]]
@@ -25,6 +28,23 @@ TIME = {"type": "function", "function": {"name": "time", "description": "Tells t
 def chat(text: str = "Hello", **fields: Any) -> dict[str, Any]:
     """A body with one user message."""
     return {"messages": [{"role": "user", "content": text}], **fields}
+
+
+async def post_alone(
+    server: ServerApp, body: str, headers: Mapping[str, str] | None = None
+) -> asyncio.StreamWriter:
+    """Post a chat over a connection of its own, which the client can close when it likes to."""
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    told = {
+        "Host": "127.0.0.1",
+        "Authorization": f"Bearer {server.identity_provider.token}",
+        "Content-Length": str(len(body)),
+        **(headers or {}),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    begin = f"POST {server.base_url}v1/chat/completions HTTP/1.1\r\n"
+    writer.write(f"{begin}{lines}\r\n{body}".encode())
+    return writer
 
 
 def events(body: str) -> list[Any]:

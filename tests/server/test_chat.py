@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,21 +12,8 @@ from jupyter_server.serverapp import ServerApp
 
 from jupyter_ccapi.demo import ApiError, OfflineModel, Reply
 from jupyter_ccapi.server.app import CCApiApp
+from tests.server.chats import CHAT, Call, chat, events, post_alone
 from tests.server.waiting import eventually
-
-CHAT = ("v1", "chat", "completions")
-Call = Callable[..., Awaitable[Any]]
-
-
-def chat(text: str = "Hello", **fields: Any) -> dict[str, Any]:
-    """A body with one user message."""
-    return {"messages": [{"role": "user", "content": text}], **fields}
-
-
-def events(body: str) -> list[Any]:
-    """The data of each server-sent event; [DONE] as it is."""
-    data = [line[6:] for line in body.splitlines() if line.startswith("data: ")]
-    return [json.loads(line) if line.startswith("{") else line for line in data]
 
 
 async def test_an_answer_has_the_models_text_usage_and_cost(
@@ -172,12 +158,7 @@ async def test_a_client_that_goes_away_interrupts_its_turn(
 ) -> None:
     model.script(Reply("one two three", hold=threading.Event()))
     body = json.dumps(chat(stream=stream))
-    _, writer = await asyncio.open_connection("127.0.0.1", jp_serverapp.port)
-    writer.write(
-        f"POST {jp_serverapp.base_url}v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {jp_serverapp.identity_provider.token}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
-    )
+    writer = await post_alone(jp_serverapp, body)
     await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
     slots = app.gateway.pool.slots
     (serving,) = [slot.process for slot in slots if slot.state == "busy" and slot.process]

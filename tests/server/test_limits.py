@@ -8,7 +8,7 @@ import pytest
 from jupyter_server.serverapp import ServerApp
 
 from jupyter_ccapi.demo import OfflineModel, Reply
-from tests.server.chats import CHAT, Call, assembled, chat
+from tests.server.chats import CHAT, Call, assembled, chat, post_alone
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -86,12 +86,7 @@ async def test_who_joins_has_the_answer_though_the_first_has_left(
     hold = threading.Event()
     model.script(Reply("one two three", hold=hold))
     body = json.dumps(chat(stream=True))
-    _, writer = await asyncio.open_connection("127.0.0.1", jp_serverapp.port)
-    writer.write(
-        f"POST {jp_serverapp.base_url}v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Authorization: Bearer {jp_serverapp.identity_provider.token}\r\n"
-        f"Idempotency-Key: a-key\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-    )
+    writer = await post_alone(jp_serverapp, body, {"Idempotency-Key": "a-key"})
     await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
     headers = {"Idempotency-Key": "a-key"}
     second = asyncio.ensure_future(call(*CHAT, method="POST", body=body, headers=headers))

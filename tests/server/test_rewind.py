@@ -22,7 +22,7 @@ from jupyter_ccapi.server.principal import Principal
 from jupyter_ccapi.server.timelines import Mark, StoredTalk
 from jupyter_ccapi.store import Key
 from tests.claude.support import conversation_sent
-from tests.server.chats import CHAT, WEATHER, Call, chat, result
+from tests.server.chats import CHAT, WEATHER, Call, chat, post_alone, result
 from tests.server.test_key_access import SECRET, bearer, key
 
 CONVERSATIONS = ("v1", "conversations")
@@ -289,18 +289,24 @@ class TestAnAgent:
 
     @pytest.mark.parametrize("interrupted", [False, True])
     async def test_whose_turn_did_not_end_well_can_be_rewound_too(
-        self, call: Call, model: OfflineModel, write: Write, root: Path, interrupted: bool
+        self,
+        call: Call,
+        model: OfflineModel,
+        write: Write,
+        root: Path,
+        jp_serverapp: ServerApp,
+        http_server: object,
+        interrupted: bool,
     ) -> None:
         id = await write("a.txt", "1\n")
         model.clear()
         run = Reply(tools=[("Bash", {"command": "echo 2 > a.txt"})])
         if interrupted:
-            hold = threading.Event()
-            model.script(run, Reply("one two", hold=hold))
-            body = chat("Stop me", conversation_id=id, ccapi=EDITING)
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(3):
-                    await call(*CHAT, json=body)
+            model.script(run, Reply("one two", hold=threading.Event()))
+            body = json.dumps(chat("Stop me", conversation_id=id, ccapi=EDITING))
+            writer = await post_alone(jp_serverapp, body)
+            await asyncio.to_thread(model.wait_for, lambda r: r.held, 30)
+            writer.close()
         else:
             model.script(run, *[Reply(error=ApiError(400, "", "No."))] * 9)
             answer = await call(*CHAT, json=chat("Fail", conversation_id=id, ccapi=EDITING))
