@@ -22,8 +22,10 @@ logger = logging.getLogger(__name__)
 # So much is kept in memory once it is written down: events, and bytes of them.
 _MOST_EVENTS = 1_000
 _MOST_BYTES = 4 * 1024 * 1024
-# Where nothing can be written, so many times that, before the oldest are lost.
-_UNWRITTEN = 8
+# And so much that is not written down yet, before the oldest are lost: the store may be slower than
+# a flood, or down.
+_MOST_UNWRITTEN = 100_000
+_MOST_UNWRITTEN_BYTES = 32 * 1024 * 1024
 # And so much of stream events whose message is not finished: that follows whole.
 _MOST_STREAMING = 20_000
 _MOST_STREAMING_BYTES = 16 * 1024 * 1024
@@ -255,9 +257,10 @@ class Log:
         """Let go of what the store has, and, where that takes nothing, of the oldest."""
         entries = self._entries
         while len(entries) > 1:
-            over = max(len(entries) / _MOST_EVENTS, self._held / _MOST_BYTES)
             lost = entries[0].id > self._written
-            if over <= (_UNWRITTEN if lost else 1):
+            most = _MOST_UNWRITTEN if lost else _MOST_EVENTS
+            most_bytes = _MOST_UNWRITTEN_BYTES if lost else _MOST_BYTES
+            if len(entries) <= most and self._held <= most_bytes:
                 return
             oldest = entries.popleft()
             if lost:
